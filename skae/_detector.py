@@ -1,0 +1,726 @@
+"""The detector: its parameters, and the story of fitting and scoring."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, partial
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    OutlierMixin,
+    TransformerMixin,
+    _fit_context,
+)
+from sklearn.exceptions import ConvergenceWarning, UndefinedMetricWarning
+from sklearn.metrics import roc_auc_score
+from sklearn.utils import check_array, check_consistent_length, check_random_state
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+
+from skae._calibration import compute_offset
+from skae._forward import ACTIVATIONS, OUTPUT_RANGES, Layer, iterate_forward
+from skae._network import (
+    Architecture,
+    SerializedOptimizer,
+    build_models_in_user_units,
+    build_training_model,
+    deserialize_optimizer,
+    draw_initial_weights,
+    make_keras_activation,
+    serialize_optimizer,
+)
+from skae._scaling import ScaledRows, fit_scaling, unscale
+from skae._scoring import make_synthetic_anomalies, mean_absolute_error
+from skae._training import EarlyStopping, Training, train
+from skae._version import __version__
+
+if TYPE_CHECKING:
+    import keras
+
+AUTO_UPDATES = 1000  # as in the study behind the defaults, where 500 did as well
+STATE_FORMAT = 1
+
+
+class AutoencoderOutlierDetector(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, BaseEstimator
+):
+    """Outlier detection by the reconstruction error of an autoencoder.
+
+    An encoder maps each row to a narrow code, a decoder maps the code back; both are
+    trained to reproduce rows that are mostly normal. A row that comes back badly is an
+    outlier. Use it where normal rows follow relations between their columns (correlated
+    measurements, images) that a new kind of row would break.
+
+    Read more in the :doc:`user guide </user_guide>`.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : int or sequence of int, default=(128, 64, 32)
+        Widths of the encoder's layers; the last one is the code, and the decoder
+        mirrors the others. ``(128, 64, 32)`` builds d-128-64-32-64-128-d for d
+        columns.
+
+    activation : str or callable, default="relu"
+        Activation of every layer but the last: the name of a Keras activation, or a
+        function of one tensor. "elu", "exponential", "gelu", "hard_sigmoid",
+        "leaky_relu", "linear", "mish", "relu", "relu6", "selu", "sigmoid", "silu" (or
+        "swish"), "softplus", "softsign" and "tanh" are scored in NumPy; with any other,
+        scoring needs Keras.
+
+    output_activation : str or callable, default="linear"
+        Activation of the last layer. A bounded one, such as "sigmoid", asks for a
+        `scaling` that keeps the columns within its bounds.
+
+    loss : str or callable, default="mean_squared_error"
+        Loss that the training minimises, as in Keras.
+
+    optimizer : str or keras.optimizers.Optimizer, default="adam"
+        Name of a Keras optimizer, or an instance that serves as a prototype: it keeps
+        its own learning rate, so that `learning_rate` and `learning_rate_schedule` are
+        not used, and is itself never trained with.
+
+    learning_rate : float, default=0.001
+        Step size of the optimizer.
+
+    learning_rate_schedule : {"constant", "cosine"}, default="constant"
+        What becomes of the learning rate during training: it stays, or falls to zero
+        along half a cosine.
+
+    epochs : int or "auto", default="auto"
+        Number of passes over the training rows. "auto" is as many as give about 1,000
+        updates, at least one.
+
+    batch_size : int, default=128
+        Rows per update; at most all training rows.
+
+    early_stopping : bool, default=False
+        Whether to hold rows back and stop when their loss no longer falls; the weights
+        of the best epoch are kept. Without it, exactly `epochs` passes are made.
+
+    validation_fraction : float, default=0.1
+        Fraction of the rows that early stopping holds back, in (0, 1).
+
+    n_iter_no_change : int, default=10
+        Number of epochs without improvement after which early stopping ends training.
+
+    tol : float, default=1e-4
+        By how much the held-out loss must fall to count as an improvement.
+
+    scaling : {"standard", "minmax", "robust"} or None, default="standard"
+        How columns are scaled before they enter the network: to mean 0 and standard
+        deviation 1; to [0, 1]; to median 0 and interquartile range 1 (standard
+        deviation 1 where at least half of a column is one value); or not at all.
+
+    contamination : float or "auto", default="auto"
+        Where the threshold lies. A float in (0, 0.5] is the share of the rows given to
+        `fit` that is flagged. "auto" flags the rows whose score lies under the lower
+        fence of Tukey's box plot of the training scores (the lower quartile minus 1.5
+        interquartile ranges), and at least about 1 % of the training rows [2]_.
+
+    verbose : int, default=0
+        0 prints nothing; 1 shows a progress bar with the loss.
+
+    random_state : int, RandomState instance or None, default=None
+        Seed of the initial weights, the held-out rows and the order of the batches.
+        With an integer the scores are the same to the bit in every fit on one machine
+        with the same numbers of threads; with None, seeds are drawn from NumPy's global
+        generator.
+
+    Attributes
+    ----------
+    offset_ : float
+        The threshold: rows with a lower score are outliers.
+
+    n_features_in_ : int
+        Number of columns seen by `fit`.
+
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns seen by `fit`; defined only if all are strings.
+
+    n_iter_ : int
+        Number of passes over the training rows that were made.
+
+    loss_curve_ : list of float
+        Mean training loss of each epoch, in the network's (scaled) units.
+
+    validation_loss_curve_ : list of float or None
+        Loss of the held-out rows after each epoch; None without early stopping.
+
+    model_ : keras.Model
+        The autoencoder, in the units of X: ``model_(X)`` is ``reconstruct(X)``. Like
+        the next two it is built from the stored weights when first asked for.
+
+    encoder_ : keras.Model
+        Its first half: ``encoder_(X)`` is ``transform(X)``.
+
+    decoder_ : keras.Model
+        Its second half: ``decoder_(Z)`` is ``inverse_transform(Z)``.
+
+    See Also
+    --------
+    sklearn.ensemble.IsolationForest : Outliers are the rows that few random splits
+        isolate.
+    sklearn.neighbors.LocalOutlierFactor : Outliers are the rows in sparser
+        neighbourhoods than their neighbours'.
+    sklearn.decomposition.PCA : The linear relative of an autoencoder.
+
+    Notes
+    -----
+    The score of a row x with d columns is minus its mean absolute reconstruction error
+    in the network's units [1]_::
+
+        score(x) = -1/d * sum_j |z_j - net(z)_j|,    z_j = (x_j - center_j) / scale_j
+
+    where net is the trained network and center and scale come from `scaling`. Larger
+    means more normal, as everywhere in scikit-learn; scores are never positive.
+
+    Training computes in float32, scoring in float64: a row's score does not depend on
+    the rows around it.
+
+    References
+    ----------
+    .. [1] Sakurada, M. & Yairi, T. (2014). "Anomaly detection using autoencoders with
+       nonlinear dimensionality reduction." MLSDA. :doi:`10.1145/2689746.2689747`
+    .. [2] Tukey, J. W. (1977). "Exploratory Data Analysis." Addison-Wesley.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from skae import AutoencoderOutlierDetector
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> benign = X[y == 1]
+    >>> detector = AutoencoderOutlierDetector(contamination=0.05, random_state=0)
+    >>> detector = detector.fit(benign[:300])
+    >>> detector.predict(X[:3])
+    array([-1, -1, -1])
+    """
+
+    _parameter_constraints: dict = {
+        "hidden_layer_sizes": [
+            "array-like",
+            Interval(Integral, 1, None, closed="left"),
+        ],
+        "activation": [str, callable],
+        "output_activation": [str, callable],
+        "loss": [str, callable],
+        "optimizer": [str, HasMethods(["apply", "get_config"])],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "learning_rate_schedule": [StrOptions({"constant", "cosine"})],
+        "epochs": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "scaling": [StrOptions({"standard", "minmax", "robust"}), None],
+        "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
+        "verbose": ["verbose"],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        hidden_layer_sizes: int | Sequence[int] = (128, 64, 32),
+        *,
+        activation: str | Callable = "relu",
+        output_activation: str | Callable = "linear",
+        loss: str | Callable = "mean_squared_error",
+        optimizer: str | keras.optimizers.Optimizer = "adam",
+        learning_rate: float = 0.001,
+        learning_rate_schedule: str = "constant",
+        epochs: int | str = "auto",
+        batch_size: int = 128,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        tol: float = 1e-4,
+        scaling: str | None = "standard",
+        contamination: float | str = "auto",
+        verbose: int = 0,
+        random_state: int | np.random.RandomState | None = None,
+    ):
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.output_activation = output_activation
+        self.loss = loss
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.learning_rate_schedule = learning_rate_schedule
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.scaling = scaling
+        self.contamination = contamination
+        self.verbose = verbose
+        self.random_state = random_state
+
+    # ------------------------------------------------------------------ fitting
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self,
+        X: ArrayLike,
+        y: object = None,
+        *,
+        callbacks: Sequence[keras.callbacks.Callback] | None = None,
+    ) -> Self:
+        """Learn what normal rows look like, and where to draw the line.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows that are mostly normal.
+
+        y : Ignored
+            Present for the conventions of scikit-learn.
+
+        callbacks : sequence of keras.callbacks.Callback, default=None
+            Called during training with the live model, which works on scaled rows.
+
+        Returns
+        -------
+        self : AutoencoderOutlierDetector
+            The fitted detector. If fitting fails or is interrupted, the detector is
+            left as it was.
+
+        Raises
+        ------
+        ValueError
+            If X or a parameter is invalid, if there are too few rows for early
+            stopping, or if the training diverges.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If `epochs` run out before early stopping ends the training.
+        UserWarning
+            If the scaled columns leave the range of the output activation.
+        """
+        with self._unchanged_on_failure():
+            X = validate_data(self, X, dtype=[np.float64, np.float32])
+            split_seed, weights_seed, shuffle_seed = self._draw_seeds()
+            training_rows, held_out_rows = self._split(len(X), split_seed)
+            self._center, self._scale = fit_scaling(X, self.scaling)
+            rows = ScaledRows(X, self._center, self._scale)
+            self._architecture = self._plan_architecture(rows)
+            training = self._train(
+                rows,
+                training_rows,
+                held_out_rows,
+                weights_seed,
+                shuffle_seed,
+                callbacks,
+            )
+            self._weights = [weight.astype(np.float64) for weight in training.weights]
+            self.n_iter_ = len(training.loss_curve)
+            self.loss_curve_ = training.loss_curve
+            self.validation_loss_curve_ = training.validation_loss_curve
+            scores = self._score_samples(X)
+            self._check_not_diverged(scores, rows)
+            self.offset_ = compute_offset(scores, self.contamination)
+        return self
+
+    def _draw_seeds(self) -> list[int]:
+        """One seed for each consumer of randomness."""
+        rng = check_random_state(self.random_state)
+        return [int(seed) for seed in rng.randint(np.iinfo(np.int32).max, size=3)]
+
+    def _split(
+        self, n_samples: int, seed: int
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Indices of the rows to train on, and of those that early stopping watches."""
+        if not self.early_stopping:
+            return np.arange(n_samples), np.arange(0)
+        n_held_out = int(np.ceil(self.validation_fraction * n_samples))
+        if n_held_out >= n_samples:
+            raise ValueError(
+                "early_stopping=True needs at least one row to train on besides the "
+                f"held-out ones; validation_fraction={self.validation_fraction!r} of "
+                f"n_samples={n_samples} holds {n_held_out} back. Pass more rows, lower "
+                "validation_fraction or set early_stopping=False."
+            )
+        order = np.random.RandomState(seed).permutation(n_samples)
+        return np.sort(order[n_held_out:]), np.sort(order[:n_held_out])
+
+    def _plan_architecture(self, rows: ScaledRows) -> Architecture:
+        """The layers; warns if the last one cannot reach the rows."""
+        sizes = np.atleast_1d(np.asarray(self.hidden_layer_sizes, dtype=object))
+        if sizes.ndim != 1 or not len(sizes) or not all(map(_is_width, sizes)):
+            raise ValueError(
+                "hidden_layer_sizes must be a positive integer or a non-empty sequence "
+                "of positive integers, the widths of the encoder's layers with the code "
+                f"last. Got {self.hidden_layer_sizes!r} instead."
+            )
+        output_activation = self.output_activation
+        if isinstance(output_activation, str) and output_activation in OUTPUT_RANGES:
+            low, high = OUTPUT_RANGES[output_activation]
+            lowest, highest = rows.compute_range()
+            if lowest < low - 1e-6 or highest > high + 1e-6:
+                warnings.warn(
+                    f"output_activation={output_activation!r} stays within "
+                    f"[{low:g}, {high:g}], but with scaling={self.scaling!r} the "
+                    f"columns reach from {lowest:.3g} to {highest:.3g}, which the "
+                    "network cannot reproduce. Use scaling='minmax' for [0, 1], or "
+                    "output_activation='linear'.",
+                    UserWarning,
+                    stacklevel=4,
+                )
+        return Architecture(
+            n_features=rows.shape[1],
+            hidden_layer_sizes=tuple(int(size) for size in sizes),
+            activation=self.activation,
+            output_activation=output_activation,
+        )
+
+    def _train(
+        self,
+        rows: ScaledRows,
+        training_rows: NDArray[np.intp],
+        held_out_rows: NDArray[np.intp],
+        weights_seed: int,
+        shuffle_seed: int,
+        callbacks: Sequence[keras.callbacks.Callback] | None,
+    ) -> Training:
+        """Resolve what the parameters leave open, and train."""
+        architecture, optimizer = self._architecture, self.optimizer
+        brings_its_rate = not isinstance(optimizer, str)
+        if brings_its_rate:
+            optimizer = serialize_optimizer(optimizer)
+        batch_size = min(self.batch_size, len(training_rows))
+        n_batches = -(-len(training_rows) // batch_size)
+        epochs = self.epochs
+        if epochs == "auto":
+            epochs = max(1, round(AUTO_UPDATES / n_batches))
+        early_stopping = None
+        if self.early_stopping:
+            early_stopping = EarlyStopping(
+                held_out_rows, self.n_iter_no_change, self.tol
+            )
+        training = train(
+            (architecture, self.loss, optimizer),
+            partial(build_training_model, architecture, self.loss, optimizer),
+            draw_initial_weights(architecture, weights_seed),
+            rows,
+            training_rows,
+            epochs=epochs,
+            batch_size=batch_size,
+            shuffle_seed=shuffle_seed,
+            learning_rate=None if brings_its_rate else self.learning_rate,
+            learning_rate_schedule=(
+                "constant" if brings_its_rate else self.learning_rate_schedule
+            ),
+            early_stopping=early_stopping,
+            callbacks=callbacks or (),
+            verbose=self.verbose,
+        )
+        if self.early_stopping and not training.ended_by_itself:
+            warnings.warn(
+                f"Early stopping did not end the training within epochs={epochs}; the "
+                "held-out loss may still be falling. Increase epochs.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        return training
+
+    def _check_not_diverged(
+        self, scores: NDArray[np.float64], rows: ScaledRows
+    ) -> None:
+        """Raise if the network's errors dwarf what it was to reproduce."""
+        error = -scores.mean()
+        if not error <= 100 and not error <= 100 * (size := rows.compute_mean_size()):
+            raise ValueError(
+                "Training diverged: the network's mean absolute error on its training "
+                f"rows is {error:.3g}, where the rows' mean absolute value is "
+                f"{size:.3g} (both scaled). Lower the learning rate."
+            )
+
+    # ------------------------------------------------------------------ scoring
+
+    def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Score of each row; larger means more normal.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,)
+            Minus the mean absolute reconstruction error, in scaled units.
+        """
+        return self._score_samples(self._validate(X))
+
+    def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Score of each row relative to the threshold; negative means outlier.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        decision : ndarray of shape (n_samples,)
+            ``score_samples(X) - offset_``.
+        """
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X: ArrayLike) -> NDArray[np.int64]:
+        """Label of each row: +1 for an inlier, -1 for an outlier.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+        """
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+    def score(self, X: ArrayLike, y: ArrayLike | None = None) -> float:
+        """Area under the ROC curve of telling inliers from outliers.
+
+        With labels, of the rows of X. Without, of the rows of X against synthetic
+        anomalies: each is a row of X with one column's value taken from another row,
+        the same ones in every call. Unlike the reconstruction error it does not favour
+        the widest code, so that it serves to compare architectures; it says nothing
+        about the threshold.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        y : array-like of shape (n_samples,), default=None
+            -1 marks an outlier, every other label an inlier.
+
+        Returns
+        -------
+        score : float
+            1 is perfect, 0.5 is chance.
+
+        Warns
+        -----
+        UndefinedMetricWarning
+            If y knows only one kind, or if X is too small to make anomalies; the score
+            is nan.
+        """
+        X = self._validate(X)
+        if y is not None:
+            check_consistent_length(X, y)
+            is_inlier = column_or_1d(y) != -1
+            if is_inlier.all() or not is_inlier.any():
+                found = "inliers" if is_inlier.any() else "outliers"
+                return _undefined_score(
+                    "y must hold both outliers (label -1) and inliers (any other "
+                    f"label, by convention 1); it holds only {found}."
+                )
+            return float(roc_auc_score(is_inlier, self._score_samples(X)))
+        if min(X.shape) < 2:
+            return _undefined_score(
+                "Without y, X must have at least 2 rows and 2 columns to make synthetic "
+                f"anomalies from; its shape is {X.shape}. Pass labels as y."
+            )
+        scores = [
+            self._score_samples(X),
+            self._score_samples(make_synthetic_anomalies(X)),
+        ]
+        is_inlier = np.repeat([True, False], len(X))
+        return float(roc_auc_score(is_inlier, np.concatenate(scores)))
+
+    def _validate(self, X: ArrayLike) -> NDArray:
+        check_is_fitted(self)
+        return validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+
+    def _score_samples(self, X: NDArray) -> NDArray[np.float64]:
+        """Scores of validated rows."""
+        scores = np.empty(len(X))
+        rows = ScaledRows(X, self._center, self._scale)
+        for block, inputs, outputs in iterate_forward(rows, self._make_layers()):
+            scores[block] = -mean_absolute_error(inputs, outputs)
+        return scores
+
+    def _make_layers(self) -> list[Layer]:
+        """The network for the forward pass in NumPy."""
+        return [
+            Layer(kernel, bias, _find_activation(activation))
+            for kernel, bias, activation in zip(
+                self._weights[::2],
+                self._weights[1::2],
+                self._architecture.activations,
+                strict=True,
+            )
+        ]
+
+    # ------------------------------------------------- codes and reconstructions
+
+    def transform(self, X: ArrayLike) -> NDArray[np.float64]:
+        """The code of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_codes)
+            As many columns as the last of `hidden_layer_sizes`.
+        """
+        X = self._validate(X)
+        codes = np.empty((len(X), self._n_features_out))
+        rows = ScaledRows(X, self._center, self._scale)
+        encoder = self._make_layers()[: self._architecture.n_encoder_layers]
+        for block, _, outputs in iterate_forward(rows, encoder):
+            codes[block] = outputs
+        return codes
+
+    def inverse_transform(self, Z: ArrayLike) -> NDArray[np.float64]:
+        """The row that each code stands for, in the units of X.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n_samples, n_codes)
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+        """
+        check_is_fitted(self)
+        Z = check_array(Z, dtype=[np.float64, np.float32], input_name="Z")
+        n_codes = self._n_features_out
+        if Z.shape[1] != n_codes:
+            raise ValueError(
+                f"Z has {Z.shape[1]} columns, but the code of this "
+                f"{type(self).__name__} has {n_codes}. Pass what transform returns."
+            )
+        codes = ScaledRows(Z, np.zeros(n_codes), np.ones(n_codes))
+        decoder = self._make_layers()[self._architecture.n_encoder_layers :]
+        return self._decode(codes, decoder)
+
+    def reconstruct(self, X: ArrayLike) -> NDArray[np.float64]:
+        """What the network makes of each row, in the units of X.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        X_reconstructed : ndarray of shape (n_samples, n_features)
+        """
+        X = self._validate(X)
+        rows = ScaledRows(X, self._center, self._scale)
+        return self._decode(rows, self._make_layers())
+
+    def _decode(self, rows: ScaledRows, layers: list[Layer]) -> NDArray[np.float64]:
+        """What comes out of layers that end in the network's output."""
+        decoded = np.empty((rows.shape[0], self.n_features_in_))
+        for block, _, outputs in iterate_forward(rows, layers):
+            decoded[block] = unscale(outputs, self._center, self._scale)
+        return decoded
+
+    @property
+    def _n_features_out(self) -> int:
+        return self._architecture.hidden_layer_sizes[-1]
+
+    # ------------------------------------------------------------- Keras's view
+
+    @property
+    def model_(self) -> keras.Model:
+        """The autoencoder as a Keras model, in the units of X."""
+        return self._models["autoencoder"]
+
+    @property
+    def encoder_(self) -> keras.Model:
+        """The encoder as a Keras model, from rows in the units of X to codes."""
+        return self._models["encoder"]
+
+    @property
+    def decoder_(self) -> keras.Model:
+        """The decoder as a Keras model, from codes to rows in the units of X."""
+        return self._models["decoder"]
+
+    @cached_property
+    def _models(self) -> dict[str, keras.Model]:
+        check_is_fitted(self)
+        return build_models_in_user_units(
+            self._architecture, self._weights, self._center, self._scale
+        )
+
+    @property
+    def optimizer(self) -> str | keras.optimizers.Optimizer:
+        """The parameter; a prototype comes out of a pickle when it is asked for."""
+        optimizer = vars(self)["optimizer"]
+        if isinstance(optimizer, SerializedOptimizer):
+            optimizer = vars(self)["optimizer"] = deserialize_optimizer(optimizer)
+        return optimizer
+
+    @optimizer.setter
+    def optimizer(self, optimizer: str | keras.optimizers.Optimizer) -> None:
+        vars(self)["optimizer"] = optimizer
+
+    # ------------------------------------------------------------------- state
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Parameters and plain arrays; weights in the float32 they were trained in."""
+        state = {**super().__getstate__()}
+        state.pop("_models", None)
+        if "_weights" in state:
+            state["_weights"] = [w.astype(np.float32) for w in state["_weights"]]
+        if not isinstance(state["optimizer"], str | SerializedOptimizer):
+            state["optimizer"] = serialize_optimizer(state["optimizer"])
+        return state | {"_skae_version": __version__, "_state_format": STATE_FORMAT}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        version, state_format = state.pop("_skae_version"), state.pop("_state_format")
+        if state_format > STATE_FORMAT:
+            raise ValueError(
+                f"This detector was pickled by skae {version} in state format "
+                f"{state_format}; skae {__version__} reads formats up to "
+                f"{STATE_FORMAT}. Upgrade skae to at least {version}."
+            )
+        if "_weights" in state:
+            state["_weights"] = [w.astype(np.float64) for w in state["_weights"]]
+        super().__setstate__(state)
+
+    @contextlib.contextmanager
+    def _unchanged_on_failure(self) -> Iterator[None]:
+        """Forget the models of an earlier fit, but nothing at all if the block fails."""
+        before = vars(self).copy()
+        vars(self).pop("_models", None)
+        try:
+            yield
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+
+def _is_width(size: object) -> bool:
+    return isinstance(size, Integral) and not isinstance(size, bool) and size >= 1
+
+
+def _find_activation(activation: str | Callable) -> Callable[[NDArray], NDArray]:
+    """An activation's NumPy form, or Keras's own behind NumPy arrays."""
+    if isinstance(activation, str) and activation in ACTIVATIONS:
+        return ACTIVATIONS[activation]
+    return make_keras_activation(activation)
+
+
+def _undefined_score(reason: str) -> float:
+    warnings.warn(
+        f"The area under the ROC curve is undefined and set to nan: {reason}",
+        UndefinedMetricWarning,
+        stacklevel=3,
+    )
+    return float("nan")

@@ -1,0 +1,295 @@
+"""From a layer plan to `keras.Model`s.
+
+With `_training` the only room that knows Keras and TensorFlow. Both are imported when
+a network is needed, never before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import keras
+
+Activation = str | Callable[..., Any]
+
+
+class Architecture(NamedTuple):
+    """The layer plan: an encoder whose last width is the code, and its mirror image."""
+
+    n_features: int
+    hidden_layer_sizes: tuple[int, ...]
+    activation: Activation
+    output_activation: Activation
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Columns before the first layer and after each layer."""
+        mirrored = self.hidden_layer_sizes[-2::-1]
+        return (
+            self.n_features,
+            *self.hidden_layer_sizes,
+            *mirrored,
+            self.n_features,
+        )
+
+    @property
+    def activations(self) -> tuple[Activation, ...]:
+        """One activation for each layer."""
+        n_hidden = len(self.widths) - 2
+        return (self.activation,) * n_hidden + (self.output_activation,)
+
+    @property
+    def n_encoder_layers(self) -> int:
+        return len(self.hidden_layer_sizes)
+
+
+def draw_initial_weights(
+    architecture: Architecture, seed: int
+) -> list[NDArray[np.float32]]:
+    """Kernel and bias of each layer: Glorot uniform and zero, as Keras's `Dense`.
+
+    Drawn by NumPy, so that they depend on the seed alone: not on a global generator
+    and not on Keras's version.
+
+    Source: Glorot & Bengio (2010), "Understanding the difficulty of training deep
+    feedforward neural networks", AISTATS.
+    """
+    rng = np.random.RandomState(seed)
+    weights = []
+    widths = architecture.widths
+    for n_in, n_out in zip(widths[:-1], widths[1:], strict=True):
+        limit = np.sqrt(6.0 / (n_in + n_out))
+        kernel = rng.uniform(-limit, limit, size=(n_in, n_out))
+        weights += [kernel.astype(np.float32), np.zeros(n_out, np.float32)]
+    return weights
+
+
+def build_training_model(
+    architecture: Architecture,
+    loss: str | Callable[..., Any],
+    optimizer: str | SerializedOptimizer,
+) -> keras.Model:
+    """A compiled autoencoder on scaled rows, all weights zero.
+
+    Every layer states float32, so that the user's global precision changes nothing.
+    """
+    keras = import_keras()
+    rows = keras.Input((architecture.n_features,), dtype="float32", name="rows")
+    layers = _make_dense_layers(architecture)
+    model = keras.Model(rows, _chain(layers, rows), name="autoencoder")
+    if model.output_shape != model.input_shape:
+        raise ValueError(
+            "activation and output_activation must map an array to one of the same "
+            f"shape; with activation={architecture.activation!r} and "
+            f"output_activation={architecture.output_activation!r}, rows of "
+            f"{model.input_shape[1:]} come back as {model.output_shape[1:]}."
+        )
+    model.compile(
+        optimizer=(
+            deserialize_optimizer(optimizer)
+            if isinstance(optimizer, SerializedOptimizer)
+            else _interpret("optimizer", optimizer, keras.optimizers.get)
+        ),
+        loss=_interpret("loss", loss, keras.losses.get),
+        auto_scale_loss=False,
+        jit_compile=False,
+    )
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def build_models_in_user_units(
+    architecture: Architecture,
+    weights: Sequence[NDArray],
+    center: NDArray[np.float64],
+    scale: NDArray[np.float64],
+) -> dict[str, keras.Model]:
+    """The autoencoder, its encoder and its decoder, which share their layers.
+
+    The scaling is a layer of theirs and computes in float64, so that a large offset
+    does not swallow a small spread.
+    """
+    keras = import_keras()
+    layers = _make_dense_layers(architecture)
+    to_network_units = keras.layers.Rescaling(
+        scale=(1.0 / scale).tolist(),
+        offset=(-center / scale).tolist(),
+        dtype="float64",
+        name="scale",
+    )
+    to_user_units = keras.layers.Rescaling(
+        scale=scale.tolist(), offset=center.tolist(), dtype="float64", name="unscale"
+    )
+    encoder_layers = [to_network_units, *layers[: architecture.n_encoder_layers]]
+    decoder_layers = [*layers[architecture.n_encoder_layers :], to_user_units]
+
+    rows = keras.Input((architecture.n_features,), dtype="float64", name="rows")
+    code = keras.Input(
+        (architecture.hidden_layer_sizes[-1],), dtype="float64", name="codes"
+    )
+    models = {
+        "encoder": keras.Model(rows, _chain(encoder_layers, rows), name="encoder"),
+        "decoder": keras.Model(code, _chain(decoder_layers, code), name="decoder"),
+        "autoencoder": keras.Model(
+            rows, _chain(encoder_layers + decoder_layers, rows), name="autoencoder"
+        ),
+    }
+    for layer, kernel, bias in zip(layers, weights[::2], weights[1::2], strict=True):
+        layer.set_weights([kernel, bias])
+    return models
+
+
+def make_keras_activation(activation: Activation) -> Callable[[NDArray], NDArray]:
+    """An activation of Keras as a function from array to array, in float32."""
+    keras = import_keras()
+    function = _interpret_activation(activation)
+
+    def activate(values: NDArray) -> NDArray:
+        tensor = keras.ops.convert_to_tensor(values, dtype="float32")
+        return np.asarray(keras.ops.convert_to_numpy(function(tensor)), np.float64)
+
+    return activate
+
+
+class SerializedOptimizer(NamedTuple):
+    """Name and configuration of a Keras optimizer, without its variables."""
+
+    config: dict[str, Any]
+
+
+def serialize_optimizer(optimizer: keras.optimizers.Optimizer) -> SerializedOptimizer:
+    return SerializedOptimizer(import_keras().optimizers.serialize(optimizer))
+
+
+def deserialize_optimizer(
+    serialized: SerializedOptimizer,
+) -> keras.optimizers.Optimizer:
+    return import_keras().optimizers.deserialize(serialized.config)
+
+
+def import_keras() -> Any:
+    """Keras on TensorFlow, imported and started without a word on any stream.
+
+    TensorFlow writes to the file descriptor before any logging is set up, and again
+    when it first lists its devices: both happen in here. Environment variables and
+    warning filters are put back as they were.
+    """
+    global _keras
+    with _import_lock:
+        if _keras is None:
+            with (
+                _environment_restored(),
+                _file_descriptor_silenced(2),
+                warnings.catch_warnings(),
+            ):
+                os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+                warnings.simplefilter("ignore")
+                import keras
+
+                if keras.backend.backend() == "tensorflow":
+                    import tensorflow as tf
+
+                    tf.config.list_logical_devices()
+            _keras = keras
+    if _keras.backend.backend() != "tensorflow":
+        raise RuntimeError(
+            "AutoencoderOutlierDetector needs Keras to run on TensorFlow to build or "
+            f"train a network; here it runs on {_keras.backend.backend()!r}. Set the "
+            "environment variable KERAS_BACKEND to 'tensorflow' before Keras is first "
+            "imported. Scoring with a fitted detector works under any backend."
+        )
+    return _keras
+
+
+_keras: Any = None
+_import_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def _environment_restored() -> Iterator[None]:
+    """Put back the environment variables that the block sets, changes or removes."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        for name, value in before.items():
+            if os.environ.get(name) != value:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _file_descriptor_silenced(descriptor: int) -> Iterator[None]:
+    """Send what is written to a file descriptor nowhere, C and C++ included."""
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    try:
+        saved = os.dup(descriptor)
+    except OSError:  # closed, as in some services: nothing to silence
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), descriptor)
+        yield
+    finally:
+        os.dup2(saved, descriptor)
+        os.close(saved)
+
+
+def _make_dense_layers(architecture: Architecture) -> list[keras.layers.Layer]:
+    """The dense layers, unbuilt; a zero initializer draws from no generator."""
+    layers = import_keras().layers
+    n_encoder = architecture.n_encoder_layers
+    n_layers = len(architecture.activations)
+    names = [f"encoder_{i + 1}" for i in range(n_encoder)]
+    names += [f"decoder_{i + 1}" for i in range(n_layers - n_encoder)]
+    return [
+        layers.Dense(
+            units,
+            activation=_interpret_activation(activation),
+            kernel_initializer="zeros",
+            dtype="float32",
+            name=name,
+        )
+        for units, activation, name in zip(
+            architecture.widths[1:], architecture.activations, names, strict=True
+        )
+    ]
+
+
+def _chain(layers: Sequence[Any], inputs: Any) -> Any:
+    """The output of layers applied one after another."""
+    outputs = inputs
+    for layer in layers:
+        outputs = layer(outputs)
+    return outputs
+
+
+def _interpret_activation(activation: Activation) -> Callable[..., Any]:
+    function: Callable[..., Any] = _interpret(
+        "activation", activation, import_keras().activations.get
+    )
+    return function
+
+
+def _interpret(parameter: str, value: Any, get: Callable[[Any], Any]) -> Any:
+    """What Keras understands by a parameter, or an error that names the parameter."""
+    try:
+        return get(value)
+    except ValueError as error:
+        raise ValueError(
+            f"The {parameter!r} parameter must be a name that Keras knows or a "
+            f"callable. Got {value!r} instead."
+        ) from error

@@ -1,0 +1,395 @@
+"""Training: Keras's network, loss, optimizer and gradients in one compiled loop.
+
+`keras.Model.fit` spends most of its time between the mini-batches and compiles anew for
+every model. Here the loop over many mini-batches is one compiled function, and the
+function serves every later fit of the same architecture, loss and optimizer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import keras
+
+CHUNK_BYTES = 2**24  # of float32 rows, handed to the compiled loop at once
+MAX_CHUNK_UPDATES = 1024  # so that an interrupt does not wait long
+MAX_IDLE_TRAINERS = 16
+
+
+class RowReader(Protocol):
+    """Rows in the network's units, read by their indices."""
+
+    @property
+    def shape(self) -> tuple[int, int]: ...
+
+    def read(self, rows: NDArray[np.intp]) -> NDArray[np.float64]: ...
+
+
+class EarlyStopping(NamedTuple):
+    """Stop when the loss of held-out rows has not fallen by `tol` for so many epochs."""
+
+    rows: NDArray[np.intp]
+    n_iter_no_change: int
+    tol: float
+
+
+class Training(NamedTuple):
+    """What a training leaves behind: plain arrays and numbers."""
+
+    weights: list[NDArray[np.float32]]
+    loss_curve: list[float]
+    validation_loss_curve: list[float] | None
+    ended_by_itself: bool
+
+
+def train(
+    key: Hashable,
+    build_model: Callable[[], keras.Model],
+    initial_weights: Sequence[NDArray[np.float32]],
+    rows: RowReader,
+    training_rows: NDArray[np.intp],
+    *,
+    epochs: int,
+    batch_size: int,
+    shuffle_seed: int,
+    learning_rate: float | None,
+    learning_rate_schedule: str,
+    early_stopping: EarlyStopping | None,
+    callbacks: Sequence[Any],
+    verbose: int,
+) -> Training:
+    """Train an autoencoder on some of the rows, shuffled anew before every epoch.
+
+    `key` stands for everything that the model of `build_model` depends on. The learning
+    rate is None for an optimizer that brings its own.
+    """
+    with _borrowed_trainer(key, build_model, give_back=not callbacks) as trainer:
+        trainer.reset(initial_weights, learning_rate)
+        batches = _Batches(training_rows, batch_size, shuffle_seed)
+        factors = _compute_rate_factors(learning_rate_schedule, epochs * len(batches))
+        watch = _Watch(trainer.model, callbacks, early_stopping, epochs, len(batches))
+        progress = _make_progress_bar(epochs * len(batches), verbose)
+        # Nobody looks at an unwatched training between epochs: short ones share a call.
+        chunk_updates = _choose_chunk_updates(batch_size, rows.shape[1], watch)
+        epochs_at_once = max(1, chunk_updates // len(batches))
+        if watch.is_watched or verbose:
+            epochs_at_once = 1
+        loss_curve: list[float] = []
+        validation_loss_curve: list[float] = []
+        logs: dict[str, float] = {}
+
+        watch.callbacks.on_train_begin()
+        while len(loss_curve) < epochs and not trainer.model.stop_training:
+            epoch = len(loss_curve)
+            watch.callbacks.on_epoch_begin(epoch)
+            n_epochs = min(epochs_at_once, epochs - epoch)
+            indices, counts = batches.draw(n_epochs)
+            losses = np.empty(len(counts))
+            for start in range(0, len(counts), chunk_updates):
+                chunk = slice(start, start + chunk_updates)
+                watch.before_updates(start)
+                losses[chunk] = trainer.run_updates(
+                    rows.read(indices[chunk].ravel()),
+                    counts[chunk],
+                    factors[epoch * len(batches) :][chunk],
+                )
+                _check_finite(losses[chunk], epoch, trainer.learning_rate)
+                watch.after_updates(start, losses[chunk])
+                progress.add(len(counts[chunk]), [("loss", losses[chunk].mean())])
+            loss_curve += batches.average_over_epochs(losses)
+            logs = {"loss": loss_curve[-1]}
+            if early_stopping is not None:
+                logs["val_loss"] = trainer.evaluate(rows, early_stopping.rows)
+                validation_loss_curve.append(logs["val_loss"])
+            watch.callbacks.on_epoch_end(len(loss_curve) - 1, logs)
+        watch.callbacks.on_train_end(logs)
+
+        return Training(
+            weights=trainer.read_weights(),
+            loss_curve=loss_curve,
+            validation_loss_curve=validation_loss_curve if early_stopping else None,
+            ended_by_itself=trainer.model.stop_training,
+        )
+
+
+class Trainer:
+    """A compiled model with its fused loop, reusable with other weights."""
+
+    def __init__(self, model: keras.Model):
+        self.model = model
+        self._variables = [variable.value for variable in model.trainable_variables]
+        self._fresh_optimizer_state = [
+            variable.numpy() for variable in model.optimizer.variables
+        ]
+        # An optimizer with a schedule of its own computes its rate by itself.
+        self._rate_is_settable = isinstance(
+            model.optimizer.get_config()["learning_rate"], float
+        )
+
+    @cached_property
+    def _compiled_updates(self) -> Any:
+        """`_update_on_each_batch`, compiled once for any number of batches and rows."""
+        import tensorflow as tf
+
+        return tf.function(
+            self._update_on_each_batch, autograph=False
+        ).get_concrete_function(
+            tf.TensorSpec([None, None, self.model.input_shape[1]], tf.float32),
+            tf.TensorSpec([None], tf.int32),
+            tf.TensorSpec([None], tf.float32),
+        )
+
+    @cached_property
+    def _compiled_loss(self) -> Any:
+        """`_compute_loss`, compiled once for any number of rows."""
+        import tensorflow as tf
+
+        return tf.function(self._compute_loss, autograph=False).get_concrete_function(
+            tf.TensorSpec([None, self.model.input_shape[1]], tf.float32)
+        )
+
+    def reset(
+        self, weights: Sequence[NDArray[np.float32]], learning_rate: float | None
+    ) -> None:
+        """Give the model these weights, and its optimizer the state of a new one."""
+        self.model.stop_training = False
+        for variable, weight in zip(self._variables, weights, strict=True):
+            variable.assign(weight)
+        for variable, state in zip(
+            self.model.optimizer.variables, self._fresh_optimizer_state, strict=True
+        ):
+            variable.assign(state)
+        if learning_rate is not None:
+            self.model.optimizer.learning_rate = learning_rate
+
+    @property
+    def learning_rate(self) -> float:
+        return float(self.model.optimizer.learning_rate)
+
+    def read_weights(self) -> list[NDArray[np.float32]]:
+        return [variable.numpy() for variable in self._variables]
+
+    def run_updates(
+        self, rows: NDArray, counts: NDArray[np.int32], factors: NDArray[np.float64]
+    ) -> NDArray[np.float32]:
+        """One update for each batch; the loss of each, before its update.
+
+        `rows` are the batches one after another, all of one length; of batch i the
+        first `counts[i]` rows count, at `factors[i]` times the learning rate.
+        """
+        import tensorflow as tf
+
+        base_rate = self.learning_rate
+        batches = rows.reshape(len(counts), -1, rows.shape[1])
+        losses: NDArray[np.float32] = self._compiled_updates(
+            tf.constant(batches, tf.float32),
+            tf.constant(counts),
+            tf.constant(base_rate * factors, tf.float32),
+        ).numpy()
+        if self._rate_is_settable:
+            self.model.optimizer.learning_rate = base_rate
+        return losses
+
+    def evaluate(self, rows: RowReader, indices: NDArray[np.intp]) -> float:
+        """The mean loss of some of the rows."""
+        import tensorflow as tf
+
+        chunk_rows = max(1, CHUNK_BYTES // (4 * rows.shape[1]))
+        total = 0.0
+        for start in range(0, len(indices), chunk_rows):
+            chunk = indices[start : start + chunk_rows]
+            loss = self._compiled_loss(tf.constant(rows.read(chunk), tf.float32))
+            total += float(loss) * len(chunk)
+        return total / len(indices)
+
+    def _update_on_each_batch(self, batches: Any, counts: Any, rates: Any) -> Any:
+        import tensorflow as tf
+
+        optimizer = self.model.optimizer
+        n_batches = tf.shape(batches)[0]
+
+        def update(i: Any, losses: Any) -> tuple[Any, Any]:
+            with tf.GradientTape() as tape:
+                loss = self._compute_loss(batches[i, : counts[i]], training=True)
+            gradients = tape.gradient(loss, self._variables)
+            if self._rate_is_settable:
+                optimizer.learning_rate = rates[i]
+            optimizer.apply(gradients, self.model.trainable_variables)
+            return i + 1, losses.write(i, loss)
+
+        _, losses = tf.while_loop(
+            lambda i, _: i < n_batches,
+            update,
+            (0, tf.TensorArray(tf.float32, size=n_batches)),
+            parallel_iterations=1,
+        )
+        return losses.stack()
+
+    def _compute_loss(self, rows: Any, training: bool = False) -> Any:
+        import tensorflow as tf
+
+        # A `Loss` that is called computes in the user's global precision; its method
+        # `call`, like a loss function, in that of the rows.
+        loss = getattr(self.model.loss, "call", self.model.loss)
+        return tf.reduce_mean(loss(rows, self.model(rows, training=training)))
+
+
+_idle_trainers: list[tuple[Hashable, Trainer]] = []
+_idle_trainers_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def _borrowed_trainer(
+    key: Hashable, build_model: Callable[[], keras.Model], give_back: bool
+) -> Iterator[Trainer]:
+    """An idle trainer of this key or a new one; kept for the next fit if all went well.
+
+    One that callbacks have seen belongs to them from then on and is not given back.
+    """
+    trainer = None
+    with _idle_trainers_lock:
+        for i, (idle_key, idle_trainer) in enumerate(_idle_trainers):
+            if idle_key == key:
+                trainer = idle_trainer
+                del _idle_trainers[i]
+                break
+    if trainer is None:
+        trainer = Trainer(build_model())
+    yield trainer
+    if give_back:
+        with _idle_trainers_lock:
+            _idle_trainers.append((key, trainer))
+            del _idle_trainers[:-MAX_IDLE_TRAINERS]
+
+
+class _Batches:
+    """The batches of an epoch: all rows once, in a new order; the last may be short."""
+
+    def __init__(self, rows: NDArray[np.intp], batch_size: int, seed: int):
+        self._rows = rows
+        self._rng = np.random.RandomState(seed)
+        n_batches = -(-len(rows) // batch_size)
+        self._counts = np.full(n_batches, batch_size, np.int32)
+        self._counts[-1] = len(rows) - (n_batches - 1) * batch_size
+
+    def __len__(self) -> int:
+        return len(self._counts)
+
+    def draw(self, n_epochs: int) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
+        """Row indices (n_batches, batch_size) and how many of each batch count.
+
+        A short batch is filled up with its epoch's first rows, which do not count.
+        """
+        shape = (len(self), self._counts.max())
+        indices = [
+            np.resize(self._rng.permutation(self._rows), shape) for _ in range(n_epochs)
+        ]
+        return np.concatenate(indices), np.tile(self._counts, n_epochs)
+
+    def average_over_epochs(self, losses: NDArray[np.float64]) -> list[float]:
+        """The mean loss over the rows of each epoch, from the losses of its batches."""
+        means = losses.reshape(-1, len(self)) @ self._counts / len(self._rows)
+        return [float(mean) for mean in means]
+
+
+class _Watch:
+    """The Keras callbacks of a training, early stopping among them."""
+
+    def __init__(
+        self,
+        model: keras.Model,
+        callbacks: Sequence[Any],
+        early_stopping: EarlyStopping | None,
+        epochs: int,
+        n_batches: int,
+    ):
+        import keras
+
+        callbacks = list(callbacks)
+        self.watches_updates = any(map(_overrides_batch_hooks, callbacks))
+        if early_stopping is not None:
+            callbacks.append(
+                keras.callbacks.EarlyStopping(
+                    monitor="val_loss",
+                    mode="min",
+                    min_delta=early_stopping.tol,
+                    patience=early_stopping.n_iter_no_change,
+                    restore_best_weights=True,
+                )
+            )
+        self.is_watched = bool(callbacks)
+        self.callbacks = keras.callbacks.CallbackList(
+            callbacks, model=model, epochs=epochs, steps=n_batches, verbose=0
+        )
+
+    def before_updates(self, update: int) -> None:
+        if self.watches_updates:
+            self.callbacks.on_train_batch_begin(update)
+
+    def after_updates(self, update: int, losses: NDArray[np.float64]) -> None:
+        if self.watches_updates:
+            self.callbacks.on_train_batch_end(update, {"loss": float(losses[-1])})
+
+
+def _overrides_batch_hooks(callback: Any) -> bool:
+    """Whether a callback wants to be called around every update."""
+    import keras
+
+    return any(
+        getattr(type(callback), hook) is not getattr(keras.callbacks.Callback, hook)
+        for hook in (
+            "on_batch_begin",
+            "on_batch_end",
+            "on_train_batch_begin",
+            "on_train_batch_end",
+        )
+    )
+
+
+def _choose_chunk_updates(batch_size: int, n_features: int, watch: _Watch) -> int:
+    """How many updates run in one call of the compiled loop."""
+    if watch.watches_updates:
+        return 1
+    updates_in_memory = CHUNK_BYTES // (4 * batch_size * n_features)
+    return min(max(1, updates_in_memory), MAX_CHUNK_UPDATES)
+
+
+def _compute_rate_factors(schedule: str, n_updates: int) -> NDArray[np.float64]:
+    """What the learning rate is multiplied with at each update.
+
+    "cosine" falls from 1 to 0 along half a cosine (Loshchilov & Hutter, 2017, "SGDR:
+    stochastic gradient descent with warm restarts", ICLR).
+    """
+    if schedule == "constant":
+        return np.ones(n_updates)
+    return 0.5 * (1.0 + np.cos(np.pi * np.arange(n_updates) / n_updates))
+
+
+def _make_progress_bar(n_updates: int, verbose: int) -> Any:
+    import keras
+
+    return keras.utils.Progbar(
+        n_updates,
+        verbose=min(verbose, 1),
+        stateful_metrics=["loss"],
+        unit_name="update",
+    )
+
+
+def _check_finite(
+    losses: NDArray[np.float64], epoch: int, learning_rate: float
+) -> None:
+    if not np.isfinite(losses).all():
+        raise ValueError(
+            f"Training diverged: the loss is no longer finite in epoch {epoch + 1}. "
+            f"Lower the learning rate, which is {learning_rate:g}, or use a `scaling` "
+            "that brings the columns to a like spread."
+        )
