@@ -358,7 +358,7 @@ class AutoencoderOutlierDetector(
         if sizes.ndim != 1 or not len(sizes) or not all(map(_is_width, sizes)):
             raise ValueError(
                 "hidden_layer_sizes must be a positive integer or a non-empty sequence "
-                "of positive integers, the widths of the encoder's layers with the code "
+                "of positive integers, the widths of the encoder's layers, the code "
                 f"last. Got {self.hidden_layer_sizes!r} instead."
             )
         output_activation = self.output_activation
@@ -398,9 +398,10 @@ class AutoencoderOutlierDetector(
             optimizer = serialize_optimizer(optimizer)
         batch_size = min(self.batch_size, len(training_rows))
         n_batches = -(-len(training_rows) // batch_size)
-        epochs = self.epochs
-        if epochs == "auto":
+        if self.epochs == "auto":
             epochs = max(1, round(AUTO_UPDATES / n_batches))
+        else:
+            epochs = int(self.epochs)
         early_stopping = None
         if self.early_stopping:
             early_stopping = EarlyStopping(
@@ -527,8 +528,8 @@ class AutoencoderOutlierDetector(
             return float(roc_auc_score(is_inlier, self._score_samples(X)))
         if min(X.shape) < 2:
             return _undefined_score(
-                "Without y, X must have at least 2 rows and 2 columns to make synthetic "
-                f"anomalies from; its shape is {X.shape}. Pass labels as y."
+                "Without y, X must have at least 2 rows and 2 columns to make "
+                f"synthetic anomalies from; its shape is {X.shape}. Pass labels as y."
             )
         scores = [
             self._score_samples(X),
@@ -659,14 +660,14 @@ class AutoencoderOutlierDetector(
     @property
     def optimizer(self) -> str | keras.optimizers.Optimizer:
         """The parameter; a prototype comes out of a pickle when it is asked for."""
-        optimizer = vars(self)["optimizer"]
+        optimizer = self.__dict__["optimizer"]
         if isinstance(optimizer, SerializedOptimizer):
-            optimizer = vars(self)["optimizer"] = deserialize_optimizer(optimizer)
+            optimizer = self.__dict__["optimizer"] = deserialize_optimizer(optimizer)
         return optimizer
 
     @optimizer.setter
     def optimizer(self, optimizer: str | keras.optimizers.Optimizer) -> None:
-        vars(self)["optimizer"] = optimizer
+        self.__dict__["optimizer"] = optimizer
 
     # ------------------------------------------------------------------- state
 
@@ -695,19 +696,19 @@ class AutoencoderOutlierDetector(
 
     @contextlib.contextmanager
     def _unchanged_on_failure(self) -> Iterator[None]:
-        """Forget the models of an earlier fit, but nothing at all if the block fails."""
-        before = vars(self).copy()
-        vars(self).pop("_models", None)
+        """Forget an earlier fit's Keras models; if the block fails, nothing at all."""
+        before = self.__dict__.copy()
+        self.__dict__.pop("_models", None)
         try:
             yield
         except BaseException:
-            vars(self).clear()
-            vars(self).update(before)
+            self.__dict__.clear()
+            self.__dict__.update(before)
             raise
 
 
 def _is_width(size: object) -> bool:
-    return isinstance(size, Integral) and not isinstance(size, bool) and size >= 1
+    return isinstance(size, Integral) and not isinstance(size, bool) and int(size) >= 1
 
 
 def _find_activation(activation: str | Callable) -> Callable[[NDArray], NDArray]:

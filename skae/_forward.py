@@ -1,9 +1,9 @@
 """The forward pass of a dense network in NumPy: float64, block by block.
 
-A row's result must not depend on the rows around it, to the bit: BLAS picks its
-kernels by the shape of a product, so every product has one of a few fixed shapes. Blocks
-of 256 rows, the last one padded with zeros to a multiple of 16, were equal to the bit
-under every order and subset tried, on four generations of kernels.
+A row's result must not depend on the rows around it, to the bit. BLAS picks its kernels
+by the shape of a product, so every product has one of a few fixed shapes: blocks of 256
+rows, the last one padded with zeros to a multiple of 16, were equal to the bit under
+every order and subset tried, on four generations of kernels.
 """
 
 from __future__ import annotations

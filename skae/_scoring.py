@@ -1,4 +1,4 @@
-"""From rows and their reconstructions to scores, and from scores to a figure of merit."""
+"""From rows and their reconstructions to scores; synthetic anomalies to try them on."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class RowReader(Protocol):
 
 
 class EarlyStopping(NamedTuple):
-    """Stop when the loss of held-out rows has not fallen by `tol` for so many epochs."""
+    """Stop if the loss of held-out rows has not fallen by `tol` for so many epochs."""
 
     rows: NDArray[np.intp]
     n_iter_no_change: int

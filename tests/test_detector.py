@@ -1,0 +1,613 @@
+"""What a user sees of fitting, scoring and deciding."""
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from scipy.stats import spearmanr
+from sklearn.base import clone
+from sklearn.datasets import load_breast_cancer
+from sklearn.decomposition import PCA
+from sklearn.exceptions import (
+    ConvergenceWarning,
+    NotFittedError,
+    UndefinedMetricWarning,
+)
+from sklearn.metrics import roc_auc_score
+
+from skae import AutoencoderOutlierDetector
+
+
+def test_decision_is_score_minus_offset_and_labels_are_its_sign(
+    fitted, correlated_rows
+):
+    scores = fitted.score_samples(correlated_rows)
+    decision = fitted.decision_function(correlated_rows)
+    labels = fitted.predict(correlated_rows)
+    np.testing.assert_array_equal(decision, scores - fitted.offset_)
+    np.testing.assert_array_equal(labels, np.where(decision < 0, -1, 1))
+    assert labels.dtype.kind == "i"
+    assert set(labels) == {-1, 1}
+
+
+def test_score_is_minus_the_mean_absolute_error_of_the_scaled_reconstruction(
+    fitted, correlated_rows
+):
+    reconstructed = fitted.reconstruct(correlated_rows)
+    errors = np.abs(correlated_rows - reconstructed) / correlated_rows.std(axis=0)
+    np.testing.assert_allclose(
+        fitted.score_samples(correlated_rows), -errors.mean(axis=1), rtol=1e-9
+    )
+
+
+def test_row_that_breaks_the_relation_between_columns_is_an_outlier(
+    make_detector, correlated_rows
+):
+    detector = make_detector(epochs=200, learning_rate=0.01).fit(correlated_rows)
+    odd = correlated_rows.mean(axis=0) + correlated_rows.std(axis=0) * [2, -2, 2, -2, 2]
+    assert detector.predict([odd]) == [-1]
+    assert detector.predict(correlated_rows).mean() > 0.8
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_malignant_rows_score_lower_than_benign_ones(seed):
+    """Quality floor: area under the ROC curve of at least 0.93 for seeds 0 to 4."""
+    X, y = load_breast_cancer(return_X_y=True)
+    benign, malignant = X[y == 1], X[y == 0]
+    detector = AutoencoderOutlierDetector(random_state=seed).fit(benign[:250])
+    X_test = np.concatenate([benign[250:], malignant])
+    is_benign = np.repeat([1, -1], [len(benign) - 250, len(malignant)])
+    assert detector.score(X_test, is_benign) >= 0.93
+
+
+def test_linear_network_comes_close_to_pca_and_does_not_beat_it(correlated_rows):
+    """Mathematics' oracle: PCA is the best linear autoencoder (Baldi & Hornik, 1989)."""
+    X = (correlated_rows - correlated_rows.mean(axis=0)) / correlated_rows.std(axis=0)
+    detector = AutoencoderOutlierDetector(
+        2, activation="linear", scaling=None, learning_rate=0.01, random_state=0
+    ).fit(X)
+    pca = PCA(n_components=2).fit(X)
+    best = np.square(X - pca.inverse_transform(pca.transform(X))).mean()
+    reached = np.square(X - detector.reconstruct(X)).mean()
+    assert best <= reached <= 1.05 * best
+
+
+@pytest.mark.parametrize("contamination", [0.01, 0.1, 0.25, 0.5])
+def test_predict_flags_the_requested_share_of_training_rows(
+    contamination, make_detector, correlated_rows
+):
+    detector = make_detector(contamination=contamination).fit(correlated_rows)
+    assert (detector.predict(correlated_rows) == -1).mean() == contamination
+
+
+def test_share_counts_the_rows_that_early_stopping_holds_back(
+    make_detector, correlated_rows
+):
+    detector = make_detector(contamination=0.1, early_stopping=True, epochs=40, tol=1.0)
+    labels = detector.fit_predict(correlated_rows)
+    assert (labels == -1).mean() == 0.1
+
+
+def test_changing_contamination_after_fit_moves_no_label(
+    make_detector, correlated_rows
+):
+    detector = make_detector(contamination=0.1).fit(correlated_rows)
+    before = detector.predict(correlated_rows)
+    detector.set_params(contamination=0.4)
+    np.testing.assert_array_equal(detector.predict(correlated_rows), before)
+
+
+def test_refit_equals_a_fresh_fit(make_detector, correlated_rows):
+    refitted = make_detector().fit(correlated_rows[:50, :3]).fit(correlated_rows)
+    fresh = make_detector().fit(correlated_rows)
+    np.testing.assert_array_equal(
+        refitted.score_samples(correlated_rows), fresh.score_samples(correlated_rows)
+    )
+    assert refitted.loss_curve_ == fresh.loss_curve_
+
+
+def test_units_of_the_columns_do_not_matter(make_detector, correlated_rows):
+    """Powers of two change no digit, so the scores agree to the bit."""
+    scaled = correlated_rows * [2.0**20, 2.0**-20, 1.0, 4.0, 0.5]
+    np.testing.assert_array_equal(
+        make_detector().fit(correlated_rows).score_samples(correlated_rows),
+        make_detector().fit(scaled).score_samples(scaled),
+    )
+
+
+@pytest.mark.parametrize("scaling", ["standard", "minmax", "robust", None])
+def test_every_scaling_reconstructs_in_the_units_of_the_rows(scaling, make_detector):
+    X = np.random.RandomState(0).uniform(2.0, 4.0, size=(300, 1)) * [1.0, 1.5, -0.5]
+    detector = make_detector(
+        hidden_layer_sizes=(16, 2), scaling=scaling, epochs=300, learning_rate=0.01
+    ).fit(X)
+    residuals = np.abs(X - detector.reconstruct(X)).mean(axis=0)
+    assert (residuals < 0.1 * X.std(axis=0)).all()
+
+
+class TestTraining:
+    def test_exactly_the_requested_epochs_are_made(self, make_detector, correlated_rows):
+        detector = make_detector(epochs=7).fit(correlated_rows)
+        assert detector.n_iter_ == len(detector.loss_curve_) == 7
+        assert detector.validation_loss_curve_ is None
+        assert detector.loss_curve_[-1] < detector.loss_curve_[0]
+        assert all(type(loss) is float for loss in detector.loss_curve_)
+
+    @pytest.mark.parametrize(
+        "n_samples, batch_size, epochs",
+        [(200, 20, 100), (200, 64, 250), (10, 128, 1000), (200, 1, 5)],
+    )
+    def test_auto_epochs_give_about_a_thousand_updates(
+        self, n_samples, batch_size, epochs, make_detector, correlated_rows
+    ):
+        detector = make_detector(epochs="auto", batch_size=batch_size)
+        assert detector.fit(correlated_rows[:n_samples]).n_iter_ == epochs
+
+    def test_early_stopping_ends_training_and_keeps_the_best_weights(
+        self, make_detector, correlated_rows
+    ):
+        detector = make_detector(
+            early_stopping=True, epochs=500, learning_rate=0.05, n_iter_no_change=3
+        ).fit(correlated_rows)
+        curve = detector.validation_loss_curve_
+        assert detector.n_iter_ == len(curve) == len(detector.loss_curve_) < 500
+        # The three epochs after the last improvement did not improve on it.
+        assert min(curve[-3:]) >= min(curve[:-3]) - detector.tol
+
+    def test_epochs_that_run_out_before_early_stopping_are_a_warning(
+        self, make_detector, correlated_rows
+    ):
+        with pytest.warns(ConvergenceWarning, match="within epochs=2.*Increase epochs"):
+            make_detector(early_stopping=True, epochs=2).fit(correlated_rows)
+
+    def test_held_out_rows_do_not_train_the_network(self, make_detector):
+        """An early stopping that never bites trains on the other rows alone."""
+        X = np.random.RandomState(0).normal(size=(100, 4))
+        stopped = make_detector(
+            early_stopping=True, validation_fraction=0.5, epochs=3, scaling=None
+        )
+        with pytest.warns(ConvergenceWarning):
+            stopped.fit(X)
+        assert stopped.loss_curve_ != make_detector(epochs=3, scaling=None).fit(
+            X
+        ).loss_curve_
+
+    @pytest.mark.parametrize("learning_rate_schedule", ["constant", "cosine"])
+    def test_optimizer_prototype_equals_its_name(
+        self, learning_rate_schedule, make_detector, correlated_rows
+    ):
+        import keras
+
+        named = make_detector(learning_rate=0.01).fit(correlated_rows)
+        prototype = make_detector(
+            optimizer=keras.optimizers.Adam(0.01),
+            learning_rate=5.0,
+            learning_rate_schedule=learning_rate_schedule,
+        ).fit(correlated_rows)
+        assert prototype.loss_curve_ == named.loss_curve_
+        assert not prototype.optimizer.built
+
+    def test_optimizer_prototype_may_bring_a_schedule(
+        self, make_detector, correlated_rows
+    ):
+        import keras
+
+        schedule = keras.optimizers.schedules.PiecewiseConstantDecay([7], [0.1, 0.0])
+        detector = make_detector(optimizer=keras.optimizers.SGD(schedule), epochs=4)
+        curve = detector.fit(correlated_rows).loss_curve_
+        # One epoch has 7 updates; from then on the rate is zero.
+        assert curve[0] > curve[1]
+        np.testing.assert_allclose(curve[2:], curve[1], rtol=1e-6)
+
+    def test_cosine_schedule_ends_in_smaller_steps(self, make_detector, correlated_rows):
+        curves = [
+            make_detector(
+                learning_rate_schedule=schedule, learning_rate=0.05, epochs=60
+            )
+            .fit(correlated_rows)
+            .loss_curve_
+            for schedule in ("constant", "cosine")
+        ]
+        constant, cosine = (np.abs(np.diff(curve[-10:])).mean() for curve in curves)
+        assert cosine < constant / 2
+
+    @pytest.mark.parametrize(
+        "loss", ["mse", "mean_absolute_error", "huber", "Huber", "log_cosh"]
+    )
+    def test_losses_of_keras_go_by_their_names(
+        self, loss, make_detector, correlated_rows
+    ):
+        curve = make_detector(loss=loss, epochs=20).fit(correlated_rows).loss_curve_
+        assert curve[-1] < curve[0]
+
+    def test_loss_may_be_a_function_or_a_loss_of_keras(
+        self, make_detector, correlated_rows
+    ):
+        import keras
+
+        curves = [
+            make_detector(loss=loss).fit(correlated_rows).loss_curve_
+            for loss in (
+                "mean_squared_error",
+                keras.losses.MeanSquaredError(),
+                lambda rows, outputs: keras.ops.mean((rows - outputs) ** 2),
+            )
+        ]
+        np.testing.assert_allclose(curves[1:], [curves[0]] * 2, rtol=1e-5)
+
+    @pytest.mark.parametrize("hidden_layer_sizes", [(128, 64, 32), 8])
+    def test_divergence_is_one_error_that_names_the_remedy(
+        self, hidden_layer_sizes, correlated_rows
+    ):
+        detector = AutoencoderOutlierDetector(
+            hidden_layer_sizes, learning_rate=1e6, random_state=0
+        )
+        with pytest.raises(ValueError, match="Training diverged.*[Ll]ower the learning"):
+            detector.fit(correlated_rows)
+
+    def test_large_offset_under_no_scaling_is_not_divergence(self, make_detector):
+        X = 1e4 + np.random.RandomState(0).normal(size=(50, 3))
+        scores = make_detector(scaling=None, epochs=1).fit(X).score_samples(X)
+        assert np.isfinite(scores).all()
+
+
+class TestInput:
+    @pytest.mark.parametrize("n_samples", [1, 2, 31, 33, 300])
+    def test_any_number_of_rows_fits(self, n_samples, make_detector):
+        X = np.random.RandomState(0).normal(size=(n_samples, 3))
+        scores = make_detector().fit(X).score_samples(X)
+        assert scores.shape == (n_samples,)
+        assert np.isfinite(scores).all()
+
+    @pytest.mark.parametrize("n_features", [1, 2000])
+    def test_one_column_and_many_columns_fit(self, n_features, make_detector):
+        X = np.random.RandomState(0).normal(size=(40, n_features))
+        detector = make_detector(contamination=0.1).fit(X)
+        assert (detector.predict(X) == -1).sum() == 4
+
+    @pytest.mark.parametrize("scaling", ["standard", "minmax", "robust", None])
+    def test_constant_columns_fit(self, scaling, make_detector):
+        X = np.random.RandomState(0).normal(size=(40, 3))
+        X[:, 1] = 0.1
+        X[:, 2] = 0.0
+        detector = make_detector(scaling=scaling).fit(X)
+        assert np.isfinite(detector.score_samples(X)).all()
+        assert np.isfinite(detector.reconstruct(X)).all()
+        if scaling:  # what the training never varied is odd when it varies
+            odd = X[:1] + [0.0, 5.0, 0.0]
+            assert detector.score_samples(odd) < detector.score_samples(X[:1])
+
+    def test_all_columns_constant_scores_every_row_alike(self, make_detector):
+        scores = make_detector().fit(np.ones((20, 3))).score_samples(np.ones((5, 3)))
+        np.testing.assert_array_equal(scores, scores[0])
+
+    def test_robust_scaling_of_a_mostly_constant_column_falls_back_on_its_spread(
+        self, make_detector
+    ):
+        X = np.random.RandomState(0).normal(size=(100, 2))
+        X[:, 1] = 0.0
+        X[:5, 1] = 1e6
+        loss_curve = make_detector(scaling="robust").fit(X).loss_curve_
+        assert loss_curve[0] < 10
+
+    @pytest.mark.parametrize(
+        "convert",
+        [
+            lambda X: X.astype(np.float16),
+            lambda X: X.astype(np.float32),
+            lambda X: X.astype(np.int8),
+            lambda X: X.astype(np.uint64),
+            lambda X: X.astype(object),
+            lambda X: X.tolist(),
+            np.asfortranarray,
+            lambda X: np.repeat(X, 2, axis=1)[:, ::2],
+            lambda X: pd.DataFrame(X),
+            lambda X: pl.DataFrame(X),
+        ],
+        ids="float16 float32 int8 uint64 object lists fortran strided pandas polars".split(),
+    )
+    def test_form_of_the_numbers_does_not_matter(self, convert, make_detector):
+        X = np.random.RandomState(0).randint(0, 100, size=(60, 4)).astype(np.float64)
+        expected = make_detector().fit(X).score_samples(X)
+        converted = convert(X)
+        scores = make_detector().fit(converted).score_samples(converted)
+        np.testing.assert_array_equal(scores, expected)
+        assert scores.dtype == np.float64
+
+    def test_booleans_are_zeros_and_ones(self, make_detector):
+        X = np.random.RandomState(0).rand(50, 4) > 0.5
+        np.testing.assert_array_equal(
+            make_detector().fit(X).score_samples(X),
+            make_detector().fit(X.astype(float)).score_samples(X.astype(float)),
+        )
+
+    def test_read_only_memory_map_fits_and_stays_as_it_is(
+        self, tmp_path, make_detector, correlated_rows
+    ):
+        np.save(tmp_path / "rows.npy", correlated_rows)
+        mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
+        np.testing.assert_array_equal(
+            make_detector().fit(mapped).score_samples(mapped),
+            make_detector().fit(correlated_rows).score_samples(correlated_rows),
+        )
+
+    @pytest.mark.parametrize(
+        "parameters, message",
+        [
+            (dict(hidden_layer_sizes=()), r"hidden_layer_sizes must be .* Got \(\)"),
+            (dict(hidden_layer_sizes=(8, 0)), r"hidden_layer_sizes .* Got \(8, 0\)"),
+            (dict(hidden_layer_sizes=(8, 2.5)), r"hidden_layer_sizes .* Got \(8, 2.5\)"),
+            (dict(hidden_layer_sizes=((8, 2),)), "hidden_layer_sizes must be"),
+            (dict(activation="rleu"), "'activation' parameter must be .* Got 'rleu'"),
+            (dict(activation="glu"), "must map an array to one of the same shape"),
+            (dict(optimizer="adma"), "'optimizer' parameter must be .* Got 'adma'"),
+            (dict(loss="msee"), "'loss' parameter must be .* Got 'msee'"),
+            (dict(scaling="max"), "'scaling' parameter of .* Got 'max'"),
+            (dict(epochs=0), "'epochs' parameter of .* Got 0"),
+            (dict(contamination=0.6), "'contamination' parameter of .* Got 0.6"),
+            (dict(learning_rate=0.0), "'learning_rate' parameter of .* Got 0.0"),
+        ],
+    )
+    def test_invalid_parameter_is_named_with_what_was_received(
+        self, parameters, message, make_detector, correlated_rows
+    ):
+        with pytest.raises(ValueError, match=message):
+            make_detector(**parameters).fit(correlated_rows)
+
+    @pytest.mark.parametrize(
+        "X, message",
+        [
+            (np.full((5, 2), np.nan), "contains NaN"),
+            (np.full((5, 2), np.inf), "contains infinity"),
+            (np.zeros((0, 3)), "0 sample"),
+            (np.zeros((3, 0)), "0 feature"),
+            (np.zeros(3), "Expected 2D array"),
+            ([["a"]], "could not convert string"),
+        ],
+    )
+    def test_rows_that_scikit_learn_would_refuse_are_refused(
+        self, X, message, make_detector
+    ):
+        with pytest.raises(ValueError, match=message):
+            make_detector().fit(X)
+
+    def test_spread_that_overflows_is_an_error_that_names_the_column(
+        self, make_detector
+    ):
+        X = np.random.RandomState(0).normal(size=(20, 3)) * [1.0, 1e200, 1.0]
+        with pytest.raises(ValueError, match=r"overflows in column\(s\) \[1\]"):
+            make_detector().fit(X)
+
+    def test_too_few_rows_for_early_stopping_is_an_error(self, make_detector):
+        with pytest.raises(ValueError, match="early_stopping=True .* n_samples=1 "):
+            make_detector(early_stopping=True).fit([[1.0, 2.0]])
+
+    def test_targets_out_of_reach_of_the_output_are_a_warning(
+        self, make_detector, correlated_rows
+    ):
+        with pytest.warns(UserWarning, match="'sigmoid' stays within.*'standard'"):
+            make_detector(output_activation="sigmoid").fit(correlated_rows)
+
+    def test_targets_within_reach_of_the_output_draw_no_warning(
+        self, make_detector, correlated_rows
+    ):
+        make_detector(output_activation="sigmoid", scaling="minmax").fit(correlated_rows)
+        unit = np.random.RandomState(0).rand(50, 3)
+        make_detector(output_activation="sigmoid", scaling=None).fit(unit)
+
+    def test_other_columns_at_predict_are_refused(self, fitted, correlated_rows):
+        with pytest.raises(ValueError, match="expecting 5 features"):
+            fitted.predict(correlated_rows[:, :4])
+
+    def test_names_of_columns_are_remembered_and_checked(self, make_detector):
+        X = pd.DataFrame(np.eye(4), columns=list("abcd"))
+        detector = make_detector().fit(X)
+        assert list(detector.feature_names_in_) == list("abcd")
+        with pytest.raises(ValueError, match="feature names"):
+            detector.predict(X[["b", "a", "c", "d"]])
+
+    def test_methods_before_fit_say_so(self, make_detector, correlated_rows):
+        detector = make_detector()
+        for method in (
+            "score_samples decision_function predict score transform reconstruct "
+            "inverse_transform"
+        ).split():
+            with pytest.raises(NotFittedError):
+                getattr(detector, method)(correlated_rows)
+        for model in ("model_", "encoder_", "decoder_"):
+            assert not hasattr(detector, model)
+
+    def test_input_is_never_written_to(self, make_detector, correlated_rows):
+        X = correlated_rows.copy()
+        detector = make_detector(scaling=None).fit(X / X.std(axis=0))
+        for method in (detector.predict, detector.transform, detector.reconstruct):
+            method(X)
+        detector.score(X)
+        np.testing.assert_array_equal(X, correlated_rows)
+
+
+class TestFailedFit:
+    @pytest.mark.parametrize("parameters", [dict(learning_rate=1e6), dict(epochs=0)])
+    def test_leaves_a_fitted_detector_as_it_was(
+        self, parameters, make_detector, correlated_rows
+    ):
+        detector = make_detector().fit(correlated_rows)
+        model, before = detector.model_, detector.score_samples(correlated_rows)
+        detector.set_params(**parameters)
+        with pytest.raises(ValueError):
+            detector.fit(correlated_rows[:, :3])
+        np.testing.assert_array_equal(detector.score_samples(correlated_rows), before)
+        assert detector.n_features_in_ == 5
+        assert detector.model_ is model
+
+    def test_interrupt_is_raised_and_leaves_a_fitted_detector_as_it_was(
+        self, make_detector, correlated_rows
+    ):
+        import keras
+
+        class Interrupt(keras.callbacks.Callback):
+            def on_epoch_end(self, epoch, logs=None):
+                raise KeyboardInterrupt
+
+        detector = make_detector().fit(correlated_rows)
+        before = detector.score_samples(correlated_rows)
+        with pytest.raises(KeyboardInterrupt):
+            detector.fit(correlated_rows[:, :3], callbacks=[Interrupt()])
+        np.testing.assert_array_equal(detector.score_samples(correlated_rows), before)
+
+    def test_leaves_an_unfitted_detector_unfitted(self, make_detector, correlated_rows):
+        detector = make_detector(learning_rate=1e6, hidden_layer_sizes=(64, 64, 64))
+        before = vars(detector).copy()
+        with pytest.raises(ValueError, match="diverged"):
+            detector.fit(correlated_rows)
+        assert vars(detector) == before
+
+
+class TestCallbacks:
+    def test_see_the_live_model_and_true_logs(self, make_detector, correlated_rows):
+        import keras
+
+        class Record(keras.callbacks.Callback):
+            def __init__(self):
+                super().__init__()
+                self.losses, self.weights = [], []
+
+            def on_train_begin(self, logs=None):
+                self.n_epochs = self.params["epochs"]
+
+            def on_epoch_end(self, epoch, logs=None):
+                self.losses.append(logs["loss"])
+                self.weights.append(self.model.get_weights()[0])
+
+        record = Record()
+        detector = make_detector(epochs=4).fit(correlated_rows, callbacks=[record])
+        assert record.n_epochs == 4
+        assert record.losses == detector.loss_curve_
+        assert not np.array_equal(record.weights[0], record.weights[1])
+        # The model keeps the weights of its own fit after a later one.
+        make_detector(epochs=1).fit(correlated_rows)
+        np.testing.assert_array_equal(record.model.get_weights()[0], record.weights[-1])
+
+    def test_do_not_change_what_is_learnt(self, make_detector, correlated_rows):
+        import keras
+
+        watched = make_detector().fit(
+            correlated_rows, callbacks=[keras.callbacks.Callback()]
+        )
+        assert watched.loss_curve_ == make_detector().fit(correlated_rows).loss_curve_
+
+    def test_can_stop_the_training(self, make_detector, correlated_rows):
+        import keras
+
+        class StopAfterTwo(keras.callbacks.Callback):
+            def on_epoch_end(self, epoch, logs=None):
+                self.model.stop_training = epoch == 1
+
+        detector = make_detector(epochs=50)
+        assert detector.fit(correlated_rows, callbacks=[StopAfterTwo()]).n_iter_ == 2
+
+    def test_can_set_the_learning_rate(self, make_detector, correlated_rows):
+        import keras
+
+        freeze = keras.callbacks.LearningRateScheduler(
+            lambda epoch, rate: rate if epoch == 0 else 0.0
+        )
+        detector = make_detector(learning_rate_schedule="cosine", epochs=3)
+        curve = detector.fit(correlated_rows, callbacks=[freeze]).loss_curve_
+        assert curve[0] > curve[1]
+        np.testing.assert_allclose(curve[2], curve[1], rtol=1e-6)
+
+    def test_that_watch_updates_are_called_around_each_one(
+        self, make_detector, correlated_rows
+    ):
+        import keras
+
+        class Count(keras.callbacks.Callback):
+            def __init__(self):
+                super().__init__()
+                self.losses = []
+
+            def on_train_batch_end(self, batch, logs=None):
+                self.losses.append(logs["loss"])
+
+        count = Count()
+        detector = make_detector(epochs=2).fit(correlated_rows, callbacks=[count])
+        assert len(count.losses) == 2 * 7  # 200 rows in batches of 32
+        assert detector.loss_curve_ == make_detector(epochs=2).fit(
+            correlated_rows
+        ).loss_curve_
+
+
+class TestScore:
+    def test_with_labels_is_the_area_under_the_roc_curve(self, fitted, correlated_rows):
+        y = np.where(np.arange(200) % 10 == 0, -1, 1)
+        expected = roc_auc_score(y, fitted.score_samples(correlated_rows))
+        assert fitted.score(correlated_rows, y) == expected
+
+    def test_every_label_but_minus_one_is_an_inlier(self, fitted, correlated_rows):
+        y = np.arange(200) % 4
+        y[y == 3] = -1
+        assert fitted.score(correlated_rows, y) == fitted.score(
+            correlated_rows, np.where(y == -1, -1, 1)
+        )
+
+    @pytest.mark.parametrize("label, found", [(1, "only inliers"), (-1, "only outliers")])
+    def test_one_kind_of_label_is_nan_and_a_warning(
+        self, label, found, fitted, correlated_rows
+    ):
+        with pytest.warns(UndefinedMetricWarning, match=f"label -1.*{found}"):
+            assert np.isnan(fitted.score(correlated_rows, np.full(200, label)))
+
+    def test_labels_of_another_length_are_refused(self, fitted, correlated_rows):
+        with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+            fitted.score(correlated_rows, [1, -1])
+
+    def test_without_labels_rewards_the_network_that_learnt_the_relations(
+        self, make_detector, correlated_rows
+    ):
+        trained = make_detector(epochs=300, learning_rate=0.01).fit(correlated_rows)
+        untrained = make_detector(epochs=1, learning_rate=1e-9).fit(correlated_rows)
+        assert trained.score(correlated_rows) > untrained.score(correlated_rows) + 0.1
+
+    def test_without_labels_is_the_same_in_every_call(self, fitted, correlated_rows):
+        assert fitted.score(correlated_rows) == fitted.score(correlated_rows)
+
+    def test_of_one_column_without_labels_is_nan_and_a_warning(self, make_detector):
+        X = np.arange(10.0).reshape(-1, 1)
+        detector = make_detector().fit(X)
+        with pytest.warns(UndefinedMetricWarning, match=r"\(10, 1\). Pass labels"):
+            assert np.isnan(detector.score(X))
+
+
+class TestCodes:
+    def test_decoded_code_is_the_reconstruction(self, fitted, correlated_rows):
+        codes = fitted.transform(correlated_rows)
+        assert codes.shape == (200, 2)
+        np.testing.assert_array_equal(
+            fitted.inverse_transform(codes), fitted.reconstruct(correlated_rows)
+        )
+
+    def test_names_of_the_code_columns_follow_scikit_learn(self, fitted):
+        assert list(fitted.get_feature_names_out()) == [
+            "autoencoderoutlierdetector0",
+            "autoencoderoutlierdetector1",
+        ]
+
+    def test_codes_come_as_the_frame_that_set_output_asks_for(
+        self, fitted, correlated_rows
+    ):
+        framed = clone(fitted).set_output(transform="polars").fit(correlated_rows)
+        assert isinstance(framed.transform(correlated_rows), pl.DataFrame)
+
+    def test_code_of_another_width_is_refused(self, fitted):
+        with pytest.raises(ValueError, match="Z has 3 columns, but the code .* has 2"):
+            fitted.inverse_transform(np.zeros((4, 3)))
+
+    def test_code_of_a_linear_relation_orders_the_rows_along_it(self, make_detector):
+        t = np.linspace(-1.0, 1.0, 100)
+        X = t[:, None] * [1.0, 2.0, -3.0]
+        detector = make_detector(
+            hidden_layer_sizes=1, activation="linear", epochs=100, learning_rate=0.05
+        )
+        codes = detector.fit_transform(X)
+        assert abs(spearmanr(codes[:, 0], t).statistic) > 0.999
