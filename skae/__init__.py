@@ -1,6 +1,7 @@
 """skae: outlier detection with autoencoders, in the manner of scikit-learn."""
 
 from skae._detector import AutoencoderOutlierDetector
+from skae._display import AnomalyScoreDisplay
 from skae._version import __version__
 
-__all__ = ["AutoencoderOutlierDetector", "__version__"]
+__all__ = ["AnomalyScoreDisplay", "AutoencoderOutlierDetector", "__version__"]

@@ -25,7 +25,13 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from skae._calibration import compute_offset
-from skae._forward import ACTIVATIONS, OUTPUT_RANGES, Layer, iterate_forward
+from skae._forward import (
+    ACTIVATIONS,
+    OUTPUT_RANGES,
+    Layer,
+    iterate_forward,
+    make_layers,
+)
 from skae._network import (
     Architecture,
     SerializedOptimizer,
@@ -46,6 +52,7 @@ if TYPE_CHECKING:
 
 AUTO_UPDATES = 1000  # as in the study behind the defaults, where 500 did as well
 STATE_FORMAT = 1
+_DERIVED = ("_layers", "_models")  # from the weights, when first needed
 
 
 class AutoencoderOutlierDetector(
@@ -321,7 +328,7 @@ class AutoencoderOutlierDetector(
                 shuffle_seed,
                 callbacks,
             )
-            self._weights = [weight.astype(np.float64) for weight in training.weights]
+            self._weights = training.weights
             self.n_iter_ = len(training.loss_curve)
             self.loss_curve_ = training.loss_curve
             self.validation_loss_curve_ = training.validation_loss_curve
@@ -546,21 +553,15 @@ class AutoencoderOutlierDetector(
         """Scores of validated rows."""
         scores = np.empty(len(X))
         rows = ScaledRows(X, self._center, self._scale)
-        for block, inputs, outputs in iterate_forward(rows, self._make_layers()):
+        for block, inputs, outputs in iterate_forward(rows, self._layers):
             scores[block] = -mean_absolute_error(inputs, outputs)
         return scores
 
-    def _make_layers(self) -> list[Layer]:
+    @cached_property
+    def _layers(self) -> list[Layer]:
         """The network for the forward pass in NumPy."""
-        return [
-            Layer(kernel, bias, _find_activation(activation))
-            for kernel, bias, activation in zip(
-                self._weights[::2],
-                self._weights[1::2],
-                self._architecture.activations,
-                strict=True,
-            )
-        ]
+        activations = map(_find_activation, self._architecture.activations)
+        return make_layers(self._weights, list(activations))
 
     # ------------------------------------------------- codes and reconstructions
 
@@ -579,7 +580,7 @@ class AutoencoderOutlierDetector(
         X = self._validate(X)
         codes = np.empty((len(X), self._n_features_out))
         rows = ScaledRows(X, self._center, self._scale)
-        encoder = self._make_layers()[: self._architecture.n_encoder_layers]
+        encoder = self._layers[: self._architecture.n_encoder_layers]
         for block, _, outputs in iterate_forward(rows, encoder):
             codes[block] = outputs
         return codes
@@ -604,7 +605,7 @@ class AutoencoderOutlierDetector(
                 f"{type(self).__name__} has {n_codes}. Pass what transform returns."
             )
         codes = ScaledRows(Z, np.zeros(n_codes), np.ones(n_codes))
-        decoder = self._make_layers()[self._architecture.n_encoder_layers :]
+        decoder = self._layers[self._architecture.n_encoder_layers :]
         return self._decode(codes, decoder)
 
     def reconstruct(self, X: ArrayLike) -> NDArray[np.float64]:
@@ -620,7 +621,7 @@ class AutoencoderOutlierDetector(
         """
         X = self._validate(X)
         rows = ScaledRows(X, self._center, self._scale)
-        return self._decode(rows, self._make_layers())
+        return self._decode(rows, self._layers)
 
     def _decode(self, rows: ScaledRows, layers: list[Layer]) -> NDArray[np.float64]:
         """What comes out of layers that end in the network's output."""
@@ -672,11 +673,8 @@ class AutoencoderOutlierDetector(
     # ------------------------------------------------------------------- state
 
     def __getstate__(self) -> dict[str, Any]:
-        """Parameters and plain arrays; weights in the float32 they were trained in."""
-        state = {**super().__getstate__()}
-        state.pop("_models", None)
-        if "_weights" in state:
-            state["_weights"] = [w.astype(np.float32) for w in state["_weights"]]
+        """Parameters and plain arrays, without what is derived from them."""
+        state = {k: v for k, v in super().__getstate__().items() if k not in _DERIVED}
         if not isinstance(state["optimizer"], str | SerializedOptimizer):
             state["optimizer"] = serialize_optimizer(state["optimizer"])
         return state | {"_skae_version": __version__, "_state_format": STATE_FORMAT}
@@ -690,15 +688,14 @@ class AutoencoderOutlierDetector(
                 f"{state_format}; skae {__version__} reads formats up to "
                 f"{STATE_FORMAT}. Upgrade skae to at least {version}."
             )
-        if "_weights" in state:
-            state["_weights"] = [w.astype(np.float64) for w in state["_weights"]]
         super().__setstate__(state)
 
     @contextlib.contextmanager
     def _unchanged_on_failure(self) -> Iterator[None]:
-        """Forget an earlier fit's Keras models; if the block fails, nothing at all."""
+        """Forget what an earlier fit derived; if the block fails, nothing at all."""
         before = self.__dict__.copy()
-        self.__dict__.pop("_models", None)
+        for name in _DERIVED:
+            self.__dict__.pop(name, None)
         try:
             yield
         except BaseException:

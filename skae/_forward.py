@@ -1,9 +1,10 @@
 """The forward pass of a dense network in NumPy: float64, block by block.
 
-A row's result must not depend on the rows around it, to the bit. BLAS picks its kernels
-by the shape of a product, so every product has one of a few fixed shapes: blocks of 256
-rows, the last one padded with zeros to a multiple of 16, were equal to the bit under
-every order and subset tried, on four generations of kernels.
+A row's result must not depend on the rows around it, to the bit, although BLAS picks
+its kernels, and with them the order of its sums, by the shape of a product. Products of
+any number of rows were equal to the bit, with one thread and with two, on OpenBLAS's
+kernels for Nehalem, Haswell and SkylakeX, where the numbers of rows and of columns were
+multiples of 16 and no sum had more than 256 terms; longer sums are added up here.
 """
 
 from __future__ import annotations
@@ -16,15 +17,36 @@ from numpy.typing import NDArray
 from scipy.special import erf, expit
 
 BLOCK_ROWS = 256
-ROW_MULTIPLE = 16
+MULTIPLE = 16
+MAX_TERMS = 256
+
+Activate = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
 class Layer(NamedTuple):
-    """A dense layer; `activate` may overwrite its argument and returns the result."""
+    """A dense layer, filled up with zeros to multiples of 16."""
 
     kernel: NDArray[np.float64]
     bias: NDArray[np.float64]
-    activate: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+    width: int  # without the filling
+    activate: Activate  # may overwrite its argument; returns the result
+
+
+def make_layers(
+    weights: Sequence[NDArray[np.float32]], activations: Sequence[Activate]
+) -> list[Layer]:
+    """The layers of a network from kernel and bias of each, and its activations."""
+    layers: list[Layer] = []
+    for kernel, bias, activate in zip(
+        weights[::2], weights[1::2], activations, strict=True
+    ):
+        width = len(bias)
+        filled = np.zeros((_round_up(len(kernel)), _round_up(width)))
+        filled[: len(kernel), :width] = kernel
+        filled_bias = np.zeros(_round_up(width))
+        filled_bias[:width] = bias
+        layers.append(Layer(filled, filled_bias, width, activate))
+    return layers
 
 
 class RowReader(Protocol):
@@ -44,25 +66,41 @@ def iterate_forward(
     The arrays are buffers: the next block overwrites them, the caller may as well.
     """
     n_rows, n_features = rows.shape
-    n_buffer_rows = min(BLOCK_ROWS, _padded(n_rows))
-    inputs = np.empty((n_buffer_rows, n_features))
+    n_buffer_rows = min(BLOCK_ROWS, _round_up(n_rows))
+    inputs = np.zeros((n_buffer_rows, _round_up(n_features)))
     buffers = [np.empty((n_buffer_rows, len(layer.bias))) for layer in layers]
     for start in range(0, n_rows, BLOCK_ROWS):
         block = slice(start, min(start + BLOCK_ROWS, n_rows))
         n_block_rows = block.stop - start
-        n_padded_rows = _padded(n_block_rows)
-        rows.read(block, out=inputs[:n_block_rows])
-        inputs[n_block_rows:n_padded_rows] = 0.0
-        outputs = inputs[:n_padded_rows]
+        n_filled_rows = _round_up(n_block_rows)
+        rows.read(block, out=inputs[:n_block_rows, :n_features])
+        outputs = inputs[:n_filled_rows]
         for layer, buffer in zip(layers, buffers, strict=True):
-            outputs = np.matmul(outputs, layer.kernel, out=buffer[:n_padded_rows])
-            outputs += layer.bias
-            outputs = layer.activate(outputs)
-        yield block, inputs[:n_block_rows], outputs[:n_block_rows]
+            outputs = _apply(layer, outputs, buffer[:n_filled_rows])
+        yield (
+            block,
+            inputs[:n_block_rows, :n_features],
+            outputs[:n_block_rows, : layers[-1].width],
+        )
 
 
-def _padded(n_rows: int) -> int:
-    return -(-n_rows // ROW_MULTIPLE) * ROW_MULTIPLE
+def _apply(
+    layer: Layer, inputs: NDArray[np.float64], out: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    np.matmul(inputs[:, :MAX_TERMS], layer.kernel[:MAX_TERMS], out=out)
+    for start in range(MAX_TERMS, len(layer.kernel), MAX_TERMS):
+        terms = slice(start, start + MAX_TERMS)
+        out += np.matmul(inputs[:, terms], layer.kernel[terms])
+    out += layer.bias
+    # The filling stays zero: an activation may see neither it nor its neighbours.
+    activated = layer.activate(out[:, : layer.width])
+    if activated.base is not out:
+        out[:, : layer.width] = activated
+    return out
+
+
+def _round_up(n: int) -> int:
+    return -(-n // MULTIPLE) * MULTIPLE
 
 
 def _linear(h: NDArray) -> NDArray:

@@ -87,13 +87,6 @@ def build_training_model(
     rows = keras.Input((architecture.n_features,), dtype="float32", name="rows")
     layers = _make_dense_layers(architecture)
     model = keras.Model(rows, _chain(layers, rows), name="autoencoder")
-    if model.output_shape != model.input_shape:
-        raise ValueError(
-            "activation and output_activation must map an array to one of the same "
-            f"shape; with activation={architecture.activation!r} and "
-            f"output_activation={architecture.output_activation!r}, rows of "
-            f"{model.input_shape[1:]} come back as {model.output_shape[1:]}."
-        )
     model.compile(
         optimizer=(
             deserialize_optimizer(optimizer)
@@ -121,14 +114,12 @@ def build_models_in_user_units(
     """
     keras = import_keras()
     layers = _make_dense_layers(architecture)
+    # Arrays, since Keras would round lists to float32.
     to_network_units = keras.layers.Rescaling(
-        scale=(1.0 / scale).tolist(),
-        offset=(-center / scale).tolist(),
-        dtype="float64",
-        name="scale",
+        scale=1.0 / scale, offset=-center / scale, dtype="float64", name="scale"
     )
     to_user_units = keras.layers.Rescaling(
-        scale=scale.tolist(), offset=center.tolist(), dtype="float64", name="unscale"
+        scale=scale, offset=center, dtype="float64", name="unscale"
     )
     encoder_layers = [to_network_units, *layers[: architecture.n_encoder_layers]]
     decoder_layers = [*layers[architecture.n_encoder_layers :], to_user_units]
@@ -278,9 +269,17 @@ def _chain(layers: Sequence[Any], inputs: Any) -> Any:
 
 
 def _interpret_activation(activation: Activation) -> Callable[..., Any]:
+    keras = import_keras()
     function: Callable[..., Any] = _interpret(
-        "activation", activation, import_keras().activations.get
+        "activation", activation, keras.activations.get
     )
+    inputs = keras.ops.zeros((1, 4), dtype="float32")
+    output_shape = tuple(function(inputs).shape)
+    if output_shape != (1, 4):
+        raise ValueError(
+            "activation and output_activation must map an array to one of the same "
+            f"shape; {activation!r} maps (1, 4) to {output_shape}."
+        )
     return function
 
 

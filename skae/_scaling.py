@@ -75,8 +75,9 @@ def fit_scaling(
         high = np.max([chunk.max(axis=0) for chunk in chunks], axis=0).astype(float)
         return _checked(low, high - low)
     standard = StandardScaler()
-    for rows in _chunks_of_rows(X):
-        standard.partial_fit(X[rows].astype(np.float64))
+    with np.errstate(over="ignore", invalid="ignore"):  # `_checked` reports it
+        for rows in _chunks_of_rows(X):
+            standard.partial_fit(X[rows].astype(np.float64))
     if scaling == "standard":
         return _checked(standard.mean_, standard.scale_)
     quartiles = np.empty((3, n_features))

@@ -187,7 +187,8 @@ class Trainer:
         """
         import tensorflow as tf
 
-        base_rate = self.learning_rate
+        # Rounded as in float32, whatever precision Keras keeps the rate in.
+        base_rate = float(np.float32(self.learning_rate))
         batches = rows.reshape(len(counts), -1, rows.shape[1])
         losses: NDArray[np.float32] = self._compiled_updates(
             tf.constant(batches, tf.float32),

@@ -28,8 +28,8 @@ def make_detector():
     """A quick detector: small network, few epochs, seed 0."""
 
     def make(**parameters):
-        quick = dict(hidden_layer_sizes=(8, 2), epochs=5, batch_size=32, random_state=0)
-        return AutoencoderOutlierDetector(**quick | parameters)
+        quick = {"hidden_layer_sizes": (8, 2), "epochs": 5, "batch_size": 32}
+        return AutoencoderOutlierDetector(**quick | {"random_state": 0} | parameters)
 
     return make
 

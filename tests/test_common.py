@@ -4,8 +4,8 @@ import inspect
 
 import numpy as np
 import pytest
-from sklearn.utils import get_tags
 from sklearn.utils import estimator_checks as checks
+from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skae import AutoencoderOutlierDetector
@@ -23,7 +23,9 @@ CONFIGURATIONS = [
     AutoencoderOutlierDetector(
         (64, 32, 16, 8, 4), learning_rate_schedule="cosine", epochs=50
     ),
-    AutoencoderOutlierDetector((16, 4), optimizer="rmsprop", loss="mean_absolute_error"),
+    AutoencoderOutlierDetector(
+        (16, 4), optimizer="rmsprop", loss="mean_absolute_error"
+    ),
 ]
 
 # scikit-learn applies these to its own estimators only.
@@ -62,6 +64,8 @@ def test_other_configurations_pass_each_check_of_scikit_learn(estimator, check):
     check(estimator)
 
 
+# The checks of set_output fit on frames and transform arrays.
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names:UserWarning")
 @pytest.mark.parametrize("check", OWN_CHECKS, ids=lambda check: check.__name__)
 def test_detector_passes_the_checks_of_scikit_learns_own_estimators(check):
     check("AutoencoderOutlierDetector", QUICK)

@@ -1,0 +1,57 @@
+"""The forward pass in NumPy: a row's result is its own."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from skae import AutoencoderOutlierDetector
+
+
+# Widths on either side of what BLAS treats in its own way.
+@pytest.fixture(
+    scope="module",
+    params=[(3, (32, 8)), (30, (128, 64, 32)), (784, (32, 8)), (257, (100, 17, 1))],
+    ids=str,
+)
+def detector_and_rows(request):
+    n_features, hidden_layer_sizes = request.param
+    X = np.random.RandomState(0).normal(size=(1000, n_features))
+    detector = AutoencoderOutlierDetector(
+        hidden_layer_sizes, epochs=1, batch_size=256, random_state=0
+    )
+    return detector.fit(X), X
+
+
+@pytest.mark.parametrize("n_rows", [1, 2, 15, 16, 17, 255, 256, 257, 777])
+def test_score_of_a_row_is_the_same_in_any_subset(detector_and_rows, n_rows):
+    detector, X = detector_and_rows
+    rows = np.random.RandomState(n_rows).permutation(len(X))[:n_rows]
+    np.testing.assert_array_equal(
+        detector.score_samples(X[rows]), detector.score_samples(X)[rows]
+    )
+
+
+def test_score_of_a_row_is_the_same_alone(detector_and_rows):
+    detector, X = detector_and_rows
+    alone = [detector.score_samples(row[None])[0] for row in X[:50]]
+    np.testing.assert_array_equal(alone, detector.score_samples(X)[:50])
+
+
+def test_memory_order_of_the_rows_does_not_matter(detector_and_rows):
+    detector, X = detector_and_rows
+    np.testing.assert_array_equal(
+        detector.score_samples(np.asfortranarray(X)), detector.score_samples(X)
+    )
+
+
+def test_scoring_needs_memory_for_a_block_only(detector_and_rows):
+    detector, X = detector_and_rows
+    many = np.broadcast_to(X[:1], (200_000, X.shape[1])).view()
+    block_bytes = 256 * (X.shape[1] * 3 + 32 * 2 + 8) * 8
+    output_bytes = 200_000 * 8
+    tracemalloc.start()
+    detector._score_samples(many)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < output_bytes + 2 * block_bytes + 2**20
