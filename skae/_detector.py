@@ -202,11 +202,14 @@ class AutoencoderOutlierDetector(
     >>> from sklearn.datasets import load_breast_cancer
     >>> from skae import AutoencoderOutlierDetector
     >>> X, y = load_breast_cancer(return_X_y=True)
-    >>> benign = X[y == 1]
-    >>> detector = AutoencoderOutlierDetector(contamination=0.05, random_state=0)
-    >>> detector = detector.fit(benign[:300])
-    >>> detector.predict(X[:3])
+    >>> benign, malignant = X[y == 1], X[y == 0]
+    >>> detector = AutoencoderOutlierDetector(
+    ...     (16, 4), contamination=0.05, random_state=0
+    ... )
+    >>> detector.fit(benign[:250]).predict(malignant[:3])
     array([-1, -1, -1])
+    >>> float((detector.predict(benign[250:]) == -1).mean().round(2))
+    0.07
     """
 
     _parameter_constraints: dict = {
@@ -500,9 +503,9 @@ class AutoencoderOutlierDetector(
 
         With labels, of the rows of X. Without, of the rows of X against synthetic
         anomalies: each is a row of X with one column's value taken from another row,
-        the same ones in every call. Unlike the reconstruction error it does not favour
-        the widest code, so that it serves to compare architectures; it says nothing
-        about the threshold.
+        the same ones in every call. It rules out codes too narrow for the relations
+        between columns; it does not rise with the width by construction, as minus the
+        reconstruction error would, but it may. It says nothing about the threshold.
 
         Parameters
         ----------

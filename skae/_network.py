@@ -289,6 +289,6 @@ def _interpret(parameter: str, value: Any, get: Callable[[Any], Any]) -> Any:
         return get(value)
     except ValueError as error:
         raise ValueError(
-            f"The {parameter!r} parameter must be a name that Keras knows or a "
-            f"callable. Got {value!r} instead."
+            f"The {parameter!r} parameter, if a string, must be a name that Keras "
+            f"knows. Got {value!r} instead."
         ) from error

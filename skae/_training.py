@@ -76,7 +76,7 @@ def train(
         batches = _Batches(training_rows, batch_size, shuffle_seed)
         factors = _compute_rate_factors(learning_rate_schedule, epochs * len(batches))
         watch = _Watch(trainer.model, callbacks, early_stopping, epochs, len(batches))
-        progress = _make_progress_bar(epochs * len(batches), verbose)
+        progress = _make_progress_bar(epochs * len(batches)) if verbose else None
         # Nobody looks at an unwatched training between epochs: short ones share a call.
         chunk_updates = _choose_chunk_updates(batch_size, rows.shape[1], watch)
         epochs_at_once = max(1, chunk_updates // len(batches))
@@ -90,6 +90,7 @@ def train(
         while len(loss_curve) < epochs and not trainer.model.stop_training:
             epoch = len(loss_curve)
             watch.callbacks.on_epoch_begin(epoch)
+            base_rate = trainer.read_learning_rate()  # a callback may have set it
             n_epochs = min(epochs_at_once, epochs - epoch)
             indices, counts = batches.draw(n_epochs)
             losses = np.empty(len(counts))
@@ -99,11 +100,14 @@ def train(
                 losses[chunk] = trainer.run_updates(
                     rows.read(indices[chunk].ravel()),
                     counts[chunk],
-                    factors[epoch * len(batches) :][chunk],
+                    base_rate * factors[epoch * len(batches) :][chunk],
                 )
-                _check_finite(losses[chunk], epoch, trainer.learning_rate)
+                _check_finite(losses[chunk], epoch, base_rate)
                 watch.after_updates(start, losses[chunk])
-                progress.add(len(counts[chunk]), [("loss", losses[chunk].mean())])
+                if progress is not None:
+                    progress.add(len(counts[chunk]), [("loss", losses[chunk].mean())])
+            if watch.is_watched:
+                trainer.set_learning_rate(base_rate)
             loss_curve += batches.average_over_epochs(losses)
             logs = {"loss": loss_curve[-1]}
             if early_stopping is not None:
@@ -168,35 +172,35 @@ class Trainer:
         ):
             variable.assign(state)
         if learning_rate is not None:
-            self.model.optimizer.learning_rate = learning_rate
+            self.set_learning_rate(learning_rate)
 
-    @property
-    def learning_rate(self) -> float:
-        return float(self.model.optimizer.learning_rate)
+    def read_learning_rate(self) -> float:
+        """The optimizer's present rate, as in float32 whatever Keras keeps it in."""
+        return float(np.float32(self.model.optimizer.learning_rate))
+
+    def set_learning_rate(self, learning_rate: float) -> None:
+        """Nothing happens to an optimizer that computes its rate by itself."""
+        if self._rate_is_settable:
+            self.model.optimizer.learning_rate = learning_rate
 
     def read_weights(self) -> list[NDArray[np.float32]]:
         return [variable.numpy() for variable in self._variables]
 
     def run_updates(
-        self, rows: NDArray, counts: NDArray[np.int32], factors: NDArray[np.float64]
+        self, rows: NDArray, counts: NDArray[np.int32], rates: NDArray[np.float64]
     ) -> NDArray[np.float32]:
         """One update for each batch; the loss of each, before its update.
 
         `rows` are the batches one after another, all of one length; of batch i the
-        first `counts[i]` rows count, at `factors[i]` times the learning rate.
+        first `counts[i]` rows count, at the learning rate `rates[i]`.
         """
         import tensorflow as tf
 
-        # Rounded as in float32, whatever precision Keras keeps the rate in.
-        base_rate = float(np.float32(self.learning_rate))
-        batches = rows.reshape(len(counts), -1, rows.shape[1])
         losses: NDArray[np.float32] = self._compiled_updates(
-            tf.constant(batches, tf.float32),
+            tf.constant(rows.reshape(len(counts), -1, rows.shape[1]), tf.float32),
             tf.constant(counts),
-            tf.constant(base_rate * factors, tf.float32),
+            tf.constant(rates, tf.float32),
         ).numpy()
-        if self._rate_is_settable:
-            self.model.optimizer.learning_rate = base_rate
         return losses
 
     def evaluate(self, rows: RowReader, indices: NDArray[np.intp]) -> float:
@@ -374,15 +378,10 @@ def _compute_rate_factors(schedule: str, n_updates: int) -> NDArray[np.float64]:
     return 0.5 * (1.0 + np.cos(np.pi * np.arange(n_updates) / n_updates))
 
 
-def _make_progress_bar(n_updates: int, verbose: int) -> Any:
+def _make_progress_bar(n_updates: int) -> Any:
     import keras
 
-    return keras.utils.Progbar(
-        n_updates,
-        verbose=min(verbose, 1),
-        stateful_metrics=["loss"],
-        unit_name="update",
-    )
+    return keras.utils.Progbar(n_updates, stateful_metrics=["loss"], unit_name="update")
 
 
 def _check_finite(

@@ -65,7 +65,9 @@ def test_other_configurations_pass_each_check_of_scikit_learn(estimator, check):
 
 
 # The checks of set_output fit on frames and transform arrays.
-@pytest.mark.filterwarnings("ignore:X does not have valid feature names:UserWarning")
+@pytest.mark.filterwarnings(
+    "ignore:X (has|does not have valid) feature names:UserWarning"
+)
 @pytest.mark.parametrize("check", OWN_CHECKS, ids=lambda check: check.__name__)
 def test_detector_passes_the_checks_of_scikit_learns_own_estimators(check):
     check("AutoencoderOutlierDetector", QUICK)

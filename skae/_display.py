@@ -1,0 +1,353 @@
+"""Displays, in the convention of scikit-learn; matplotlib comes when one is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
+from sklearn.pipeline import Pipeline
+from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils.validation import check_is_fitted, column_or_1d
+
+from skae._detector import AutoencoderOutlierDetector
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+class AnomalyScoreDisplay:
+    """Histogram of anomaly scores, with the threshold that makes an outlier.
+
+    The anomaly score of a row is minus what `score_samples` returns: outliers lie to
+    the right of the threshold, which is minus `offset_`. Use it to see whether the
+    threshold parts the outliers from the rest, and where single rows lie.
+
+    Create one with :meth:`from_estimator` or :meth:`from_predictions`; all parameters
+    are stored as attributes.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_samples,)
+        Scores as `score_samples` returns them, larger for more normal rows.
+
+    y : ndarray of shape (n_samples,), default=None
+        -1 marks an outlier, every other label an inlier. None if unknown.
+
+    offset : float, default=None
+        The score under which a row is an outlier. None draws no threshold.
+
+    marked : mapping of str to ndarray of shape (n_marked,), default=None
+        Scores of further rows to be marked, by their name in the legend.
+
+    name : str, default="anomaly score"
+        Name of the horizontal axis.
+
+    Attributes
+    ----------
+    histograms_ : dict of str to matplotlib.container.BarContainer
+        The bars: of all "rows" without labels, of "inliers" and "outliers" with labels.
+
+    threshold_line_ : matplotlib.lines.Line2D or None
+        The vertical line at the threshold.
+
+    marked_lines_ : dict of str to list of matplotlib.lines.Line2D
+        The vertical lines at the marked rows, by their name in the legend.
+
+    ax_ : matplotlib.axes.Axes
+        Axes with the histogram.
+
+    figure_ : matplotlib.figure.Figure
+        Figure with the axes.
+
+    See Also
+    --------
+    AnomalyScoreDisplay.from_estimator : Draw the scores of a fitted detector.
+    AnomalyScoreDisplay.from_predictions : Draw scores that are at hand.
+    sklearn.inspection.DecisionBoundaryDisplay : Draw the scores of a detector of two
+        columns over the plane.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skae import AnomalyScoreDisplay
+    >>> scores = -np.random.default_rng(0).gamma(2.0, size=1000)
+    >>> display = AnomalyScoreDisplay(scores=scores, offset=-6.0)
+    >>> display = display.plot()
+    >>> display.threshold_line_.get_label()
+    'threshold'
+
+    Outliers are few. A logarithmic axis makes them visible:
+
+    >>> display.ax_.set_yscale("log")
+    """
+
+    def __init__(
+        self,
+        *,
+        scores: NDArray[np.float64],
+        y: NDArray | None = None,
+        offset: float | None = None,
+        marked: Mapping[str, NDArray[np.float64]] | None = None,
+        name: str = "anomaly score",
+    ):
+        self.scores = scores
+        self.y = y
+        self.offset = offset
+        self.marked = marked
+        self.name = name
+
+    def plot(
+        self, ax: Axes | None = None, *, bins: int | Sequence[float] | str = 50
+    ) -> Self:
+        """Draw the histogram, the threshold and the marked rows.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, default=None
+            Axes to draw on. None makes a new figure.
+
+        bins : int, sequence of float or str, default=50
+            Number of bins over the range of the scores, or their edges, or a rule of
+            :func:`numpy.histogram_bin_edges`. Inliers and outliers share the bins, and
+            the marked rows do not widen them.
+
+        Returns
+        -------
+        display : AnomalyScoreDisplay
+            The display itself, with the artists as attributes.
+        """
+        try:
+            import matplotlib.pyplot as plt
+            from matplotlib.ticker import MaxNLocator
+        except ImportError as error:
+            raise ImportError(
+                "AnomalyScoreDisplay.plot requires matplotlib, which is missing or "
+                "broken here. Install it with `python -m pip install matplotlib`."
+            ) from error
+
+        if ax is None:
+            _, ax = plt.subplots()
+
+        anomaly = -self.scores
+        edges = np.histogram_bin_edges(anomaly, bins=bins).tolist()
+        self.histograms_ = {}
+        if self.y is None:
+            _, _, self.histograms_["rows"] = ax.hist(anomaly, bins=edges, color="C0")
+        else:
+            is_outlier = self.y == -1
+            for label, mask, color in (
+                ("inliers", ~is_outlier, "C0"),
+                ("outliers", is_outlier, "C1"),
+            ):
+                if mask.any():
+                    _, _, self.histograms_[label] = ax.hist(
+                        anomaly[mask], bins=edges, color=color, alpha=0.6, label=label
+                    )
+
+        self.threshold_line_ = None
+        if self.offset is not None:
+            self.threshold_line_ = ax.axvline(
+                -self.offset, color="black", linestyle="--", label="threshold"
+            )
+
+        self.marked_lines_ = {}
+        for i, (label, scores) in enumerate((self.marked or {}).items()):
+            lines = [ax.axvline(-score, color=f"C{i + 2}") for score in scores]
+            lines[0].set_label(label)  # one entry in the legend, however many rows
+            self.marked_lines_[label] = lines
+
+        ax.set(xlabel=self.name, ylabel="number of rows")
+        if ax.get_yscale() == "linear":  # no fractions of a row
+            ax.yaxis.set_major_locator(
+                MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True)
+            )
+        if ax.get_legend_handles_labels()[1]:
+            ax.legend()
+
+        self.ax_ = ax
+        self.figure_ = ax.figure
+        return self
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: BaseEstimator,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
+        *,
+        marked: Mapping[str, ArrayLike] | None = None,
+        bins: int | Sequence[float] | str = 50,
+        ax: Axes | None = None,
+    ) -> Self:
+        """Draw the anomaly scores that a fitted detector gives to rows.
+
+        Parameters
+        ----------
+        estimator : estimator instance
+            Fitted outlier detector with `score_samples` and `offset_`, of skae or
+            scikit-learn, or a fitted :class:`~sklearn.pipeline.Pipeline` that ends in
+            one.
+
+        X : array-like of shape (n_samples, n_features)
+            Rows for the histogram.
+
+        y : array-like of shape (n_samples,), default=None
+            -1 marks an outlier, every other label an inlier; each kind gets its
+            histogram. None draws one histogram of all rows.
+
+        marked : mapping of str to array-like, default=None
+            Rows to be marked by vertical lines, by their name in the legend. Each value
+            is one row, of shape (n_features,), or several, of shape
+            (n_marked, n_features).
+
+        bins : int, sequence of float or str, default=50
+            Number of bins over the range of the scores, or their edges, or a rule of
+            :func:`numpy.histogram_bin_edges`.
+
+        ax : matplotlib.axes.Axes, default=None
+            Axes to draw on. None makes a new figure.
+
+        Returns
+        -------
+        display : AnomalyScoreDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+
+        See Also
+        --------
+        AnomalyScoreDisplay.from_predictions : Draw scores that are at hand.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_breast_cancer
+        >>> from skae import AnomalyScoreDisplay, AutoencoderOutlierDetector
+        >>> X, y = load_breast_cancer(return_X_y=True)
+        >>> benign, malignant = X[y == 1], X[y == 0]
+        >>> detector = AutoencoderOutlierDetector(random_state=0).fit(benign)
+        >>> display = AnomalyScoreDisplay.from_estimator(
+        ...     detector, benign, marked={"malignant": malignant[:3]}
+        ... )
+        >>> display.ax_.get_xlabel()
+        'reconstruction error'
+        """
+        check_is_fitted(estimator)
+        detector = estimator[-1] if isinstance(estimator, Pipeline) else estimator
+        is_error = isinstance(detector, AutoencoderOutlierDetector)
+        return cls.from_predictions(
+            estimator.score_samples(X),
+            y,
+            offset=detector.offset_,
+            marked={
+                label: estimator.score_samples(
+                    rows if np.ndim(rows) == 2 else np.reshape(rows, (1, -1))
+                )
+                for label, rows in (marked or {}).items()
+            },
+            name="reconstruction error" if is_error else "anomaly score",
+            bins=bins,
+            ax=ax,
+        )
+
+    @classmethod
+    def from_predictions(
+        cls,
+        scores: ArrayLike,
+        y: ArrayLike | None = None,
+        *,
+        offset: float | None = None,
+        marked: Mapping[str, ArrayLike] | None = None,
+        name: str = "anomaly score",
+        bins: int | Sequence[float] | str = 50,
+        ax: Axes | None = None,
+    ) -> Self:
+        """Draw the anomaly scores of rows, given what `score_samples` returned.
+
+        Parameters
+        ----------
+        scores : array-like of shape (n_samples,)
+            Scores as `score_samples` returns them, larger for more normal rows. Minus
+            the score is drawn.
+
+        y : array-like of shape (n_samples,), default=None
+            -1 marks an outlier, every other label an inlier; each kind gets its
+            histogram. None draws one histogram of all rows.
+
+        offset : float, default=None
+            The score under which a row is an outlier, the `offset_` of the detector.
+            None draws no threshold.
+
+        marked : mapping of str to float or array-like of shape (n_marked,), \
+                default=None
+            Scores to be marked by vertical lines, by their name in the legend.
+
+        name : str, default="anomaly score"
+            Name of the horizontal axis.
+
+        bins : int, sequence of float or str, default=50
+            Number of bins over the range of the scores, or their edges, or a rule of
+            :func:`numpy.histogram_bin_edges`.
+
+        ax : matplotlib.axes.Axes, default=None
+            Axes to draw on. None makes a new figure.
+
+        Returns
+        -------
+        display : AnomalyScoreDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        ValueError
+            If scores are empty or not finite, or differ from y in length.
+
+        See Also
+        --------
+        AnomalyScoreDisplay.from_estimator : Draw the scores of a fitted detector.
+
+        Examples
+        --------
+        >>> from skae import AnomalyScoreDisplay
+        >>> display = AnomalyScoreDisplay.from_predictions(
+        ...     [-0.1, -0.2, -0.1, -0.9], [1, 1, 1, -1], offset=-0.5
+        ... )
+        >>> sorted(display.histograms_)
+        ['inliers', 'outliers']
+        """
+        scores = _check_scores(scores, "scores")
+        if y is not None:
+            y = column_or_1d(y)
+            check_consistent_length(scores, y)
+        if offset is not None:
+            # Some detectors of scikit-learn keep it as an array of one element.
+            offset = _check_scores(offset, "offset").item()
+        display = cls(
+            scores=scores,
+            y=y,
+            offset=offset,
+            marked={
+                label: _check_scores(values, f"marked[{label!r}]")
+                for label, values in (marked or {}).items()
+            },
+            name=name,
+        )
+        return display.plot(ax, bins=bins)
+
+
+def _check_scores(scores: ArrayLike, name: str) -> NDArray[np.float64]:
+    """Scores as a finite array of one dimension and at least one element."""
+    scores = check_array(
+        np.atleast_1d(scores), ensure_2d=False, dtype=np.float64, input_name=name
+    )
+    if scores.ndim != 1:
+        raise ValueError(
+            f"{name} must have one dimension, one score for each row; got an array of "
+            f"shape {scores.shape}."
+        )
+    return scores

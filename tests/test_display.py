@@ -1,0 +1,258 @@
+"""The histogram of anomaly scores."""
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.covariance import EllipticEnvelope
+from sklearn.ensemble import IsolationForest
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import SGDOneClassSVM
+from sklearn.neighbors import LocalOutlierFactor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import OneClassSVM
+
+from skae import AnomalyScoreDisplay, AutoencoderOutlierDetector
+
+
+@pytest.fixture(autouse=True)
+def pyplot():
+    """Draw without a window; close the figures after the test."""
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    yield plt
+    plt.close("all")
+
+
+@pytest.fixture(scope="module")
+def detector(correlated_rows):
+    return AutoencoderOutlierDetector(
+        hidden_layer_sizes=(4, 2), epochs=2, random_state=0
+    ).fit(correlated_rows)
+
+
+@pytest.fixture(scope="module")
+def far_row(correlated_rows):
+    """A row whose error is many times that of the others."""
+    return correlated_rows.mean(axis=0) + 100 * correlated_rows.std(axis=0)
+
+
+def heights_of(bars):
+    return [bar.get_height() for bar in bars]
+
+
+def edges_of(bars):
+    return [bar.get_x() for bar in bars] + [bars[-1].get_x() + bars[-1].get_width()]
+
+
+def positions_of(lines):
+    return [line.get_xdata()[0] for line in lines]
+
+
+def legend_of(display):
+    return [text.get_text() for text in display.ax_.get_legend().get_texts()]
+
+
+def test_estimator_and_its_scores_give_the_same_histogram(detector, correlated_rows):
+    from_estimator = AnomalyScoreDisplay.from_estimator(detector, correlated_rows)
+    from_predictions = AnomalyScoreDisplay.from_predictions(
+        detector.score_samples(correlated_rows), offset=detector.offset_
+    )
+    for display in (from_estimator, from_predictions):
+        counts, edges = np.histogram(-detector.score_samples(correlated_rows), bins=50)
+        assert heights_of(display.histograms_["rows"]) == counts.tolist()
+        np.testing.assert_allclose(edges_of(display.histograms_["rows"]), edges)
+        assert positions_of([display.threshold_line_]) == [-detector.offset_]
+
+
+def test_rows_right_of_the_threshold_are_those_that_the_detector_flags(
+    detector, correlated_rows
+):
+    display = AnomalyScoreDisplay.from_estimator(
+        detector, correlated_rows, bins=[0.0, -detector.offset_, 100.0]
+    )
+    n_flagged = np.sum(detector.predict(correlated_rows) == -1)
+    assert n_flagged > 0
+    assert heights_of(display.histograms_["rows"])[1] == n_flagged
+
+
+def test_drawn_display_knows_its_axes_and_figure(detector, correlated_rows, pyplot):
+    figure, ax = pyplot.subplots()
+    display = AnomalyScoreDisplay.from_estimator(detector, correlated_rows, ax=ax)
+    assert isinstance(display, AnomalyScoreDisplay)
+    assert display.ax_ is ax
+    assert display.figure_ is figure
+
+
+def test_display_can_be_drawn_again(detector, correlated_rows):
+    display = AnomalyScoreDisplay.from_estimator(detector, correlated_rows)
+    first = display.figure_
+    assert display.plot(bins=7) is display
+    assert display.figure_ is not first
+    assert len(display.histograms_["rows"]) == 7
+
+
+def test_each_class_has_a_histogram_over_the_same_bins():
+    scores = -np.arange(1.0, 11.0)
+    # Every label but -1 is an inlier.
+    y = [1, 1, 0, 2, 1, 1, 1, -1, -1, -1]
+    display = AnomalyScoreDisplay.from_predictions(scores, y, bins=3)
+    inliers, outliers = display.histograms_["inliers"], display.histograms_["outliers"]
+    assert heights_of(inliers) == [3, 3, 1]
+    assert heights_of(outliers) == [0, 0, 3]
+    assert edges_of(inliers) == edges_of(outliers) == [1, 4, 7, 10]
+    assert legend_of(display) == ["inliers", "outliers"]
+
+
+@pytest.mark.parametrize("label, name", [(1, "inliers"), (-1, "outliers")])
+def test_class_without_rows_has_no_histogram(label, name):
+    display = AnomalyScoreDisplay.from_predictions([-1.0, -2.0], [label, label])
+    assert list(display.histograms_) == [name]
+
+
+def test_scores_alone_are_drawn_without_threshold_and_legend():
+    display = AnomalyScoreDisplay.from_predictions([-1.0, -2.0])
+    assert display.threshold_line_ is None
+    assert display.marked_lines_ == {}
+    assert display.ax_.get_legend() is None
+
+
+def test_marked_rows_are_lines_at_their_score(detector, correlated_rows, far_row):
+    several = correlated_rows[:3]
+    display = AnomalyScoreDisplay.from_estimator(
+        detector, correlated_rows, marked={"far": far_row, "some": several}
+    )
+    far, some = display.marked_lines_["far"], display.marked_lines_["some"]
+    assert positions_of(far) == (-detector.score_samples([far_row])).tolist()
+    assert positions_of(some) == (-detector.score_samples(several)).tolist()
+    # However many rows, one entry in the legend.
+    assert legend_of(display) == ["threshold", "far", "some"]
+
+
+@pytest.mark.parametrize("score", [-50.0, [-50.0], np.array([-50.0, -40.0])])
+def test_marked_scores_are_lines_at_minus_the_score(score):
+    display = AnomalyScoreDisplay.from_predictions([-1, -2], marked={"far": score})
+    lines = display.marked_lines_["far"]
+    assert positions_of(lines) == (-np.atleast_1d(score)).tolist()
+
+
+def test_marked_row_far_away_is_in_view_and_leaves_the_bins_alone(
+    detector, correlated_rows, far_row
+):
+    plain = AnomalyScoreDisplay.from_estimator(detector, correlated_rows)
+    marked = AnomalyScoreDisplay.from_estimator(
+        detector, correlated_rows, marked={"far": far_row}
+    )
+    left, right = marked.ax_.get_xlim()
+    assert left < positions_of(marked.marked_lines_["far"])[0] < right
+    assert positions_of(marked.marked_lines_["far"])[0] > plain.ax_.get_xlim()[1]
+    assert edges_of(marked.histograms_["rows"]) == edges_of(plain.histograms_["rows"])
+
+
+def test_threshold_far_away_is_in_view():
+    display = AnomalyScoreDisplay.from_predictions([-1.0, -2.0], offset=-50.0)
+    left, right = display.ax_.get_xlim()
+    assert left < 50.0 < right
+
+
+def test_axis_is_named_after_what_the_score_is(detector, correlated_rows):
+    display = AnomalyScoreDisplay.from_estimator(detector, correlated_rows)
+    assert display.ax_.get_xlabel() == "reconstruction error"
+    forest = IsolationForest(n_estimators=5, random_state=0).fit(correlated_rows)
+    display = AnomalyScoreDisplay.from_estimator(forest, correlated_rows)
+    assert display.ax_.get_xlabel() == "anomaly score"
+    display = AnomalyScoreDisplay.from_predictions([-1.0, -2.0], name="distance")
+    assert display.ax_.get_xlabel() == "distance"
+
+
+def test_pipeline_is_drawn_with_the_threshold_of_its_last_step(correlated_rows):
+    pipeline = make_pipeline(
+        StandardScaler(),
+        AutoencoderOutlierDetector((4, 2), epochs=2, random_state=0),
+    ).fit(correlated_rows)
+    display = AnomalyScoreDisplay.from_estimator(
+        pipeline, correlated_rows, marked={"first": correlated_rows[0]}
+    )
+    scores = pipeline.score_samples(correlated_rows)
+    np.testing.assert_array_equal(display.scores, scores)
+    assert display.offset == pipeline[-1].offset_
+    assert positions_of(display.marked_lines_["first"]) == [-scores[0]]
+    assert display.ax_.get_xlabel() == "reconstruction error"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        EllipticEnvelope(random_state=0),
+        IsolationForest(n_estimators=5, random_state=0),
+        LocalOutlierFactor(novelty=True),
+        OneClassSVM(),
+        SGDOneClassSVM(random_state=0),
+    ],
+    ids=lambda detector: type(detector).__name__,
+)
+def test_detectors_of_scikit_learn_can_be_drawn(other, correlated_rows):
+    rows = StandardScaler().fit_transform(correlated_rows)
+    other.fit(rows)
+    display = AnomalyScoreDisplay.from_estimator(other, rows, marked={"row": rows[0]})
+    np.testing.assert_allclose(
+        other.decision_function(rows), display.scores - display.offset, atol=1e-12
+    )
+
+
+def test_data_frame_is_drawn_without_a_warning(correlated_rows):
+    frame = pd.DataFrame(correlated_rows, columns=list("abcde"))
+    detector = AutoencoderOutlierDetector((4, 2), epochs=2, random_state=0).fit(frame)
+    display = AnomalyScoreDisplay.from_estimator(
+        detector, frame, pd.Series(1, index=frame.index), marked={"a": frame.iloc[:1]}
+    )
+    np.testing.assert_array_equal(display.scores, detector.score_samples(frame))
+
+
+@pytest.mark.parametrize("wrap", [lambda detector: detector, make_pipeline])
+def test_unfitted_estimator_is_refused(wrap, correlated_rows):
+    with pytest.raises(NotFittedError):
+        AnomalyScoreDisplay.from_estimator(
+            wrap(AutoencoderOutlierDetector()), correlated_rows
+        )
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"scores": []}, "0 sample"),
+        ({"scores": [-1.0, np.nan]}, "scores contains NaN"),
+        ({"scores": [-1.0, -np.inf]}, "scores contains infinity"),
+        ({"scores": [[-1.0, -2.0]]}, r"scores must have one dimension.*\(1, 2\)"),
+        ({"scores": [-1.0, -2.0], "y": [1]}, "inconsistent numbers of samples"),
+        ({"scores": [-1.0], "offset": np.nan}, "offset contains NaN"),
+        (
+            {"scores": [-1.0], "marked": {"a": np.inf}},
+            r"marked\['a'\] contains infinity",
+        ),
+        ({"scores": [-1.0], "marked": {"a": []}}, "0 sample"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused_before_a_figure_is_made(
+    arguments, message, pyplot
+):
+    with pytest.raises(ValueError, match=message):
+        AnomalyScoreDisplay.from_predictions(**arguments)
+    assert pyplot.get_fignums() == []
+
+
+def test_missing_matplotlib_is_named_with_the_way_out(run_in_fresh_process):
+    output, _ = run_in_fresh_process(
+        "import sys\n"
+        "from skae import AnomalyScoreDisplay\n"
+        "assert 'matplotlib' not in sys.modules\n"
+        "sys.modules['matplotlib'] = None\n"  # as if it were not installed
+        "try:\n"
+        "    AnomalyScoreDisplay.from_predictions([-1.0, -2.0])\n"
+        "except ImportError as error:\n"
+        "    print(error)\n"
+    )
+    assert "AnomalyScoreDisplay.plot requires matplotlib" in output
+    assert "pip install matplotlib" in output
