@@ -22,7 +22,12 @@ from sklearn.exceptions import ConvergenceWarning, UndefinedMetricWarning
 from sklearn.metrics import roc_auc_score
 from sklearn.utils import check_array, check_consistent_length, check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from sklearn.utils.validation import (
+    check_is_fitted,
+    check_memory,
+    column_or_1d,
+    validate_data,
+)
 
 from skae._calibration import compute_offset
 from skae._forward import (
@@ -49,10 +54,11 @@ from skae._version import __version__
 
 if TYPE_CHECKING:
     import keras
+    from joblib import Memory
 
 AUTO_UPDATES = 1000
 STATE_FORMAT = 1
-_DERIVED = ("_layers", "_models")  # from the weights, when first needed
+_DERIVED = ("_networks", "_models")  # from the weights, when first needed
 
 
 class AutoencoderOutlierDetector(
@@ -125,11 +131,22 @@ class AutoencoderOutlierDetector(
         deviation 1; to [0, 1]; to median 0 and interquartile range 1 (standard
         deviation 1 where at least half of a column is one value); or not at all.
 
+    n_estimators : int, default=1
+        Number of networks, trained from different initial weights, whose scores are
+        averaged. `transform` concatenates their codes, `reconstruct` and
+        `inverse_transform` average their outputs.
+
     contamination : float or "auto", default="auto"
         Where the threshold lies. A float in (0, 0.5] is the share of the rows given to
         `fit` that is flagged. "auto" flags the rows whose score lies under the lower
         fence of Tukey's box plot of the training scores (the lower quartile minus 1.5
         interquartile ranges), and at least about 1 % of the training rows [2]_.
+
+    memory : str or joblib.Memory, default=None
+        Where trained weights are cached, so that the points of a grid that differ only
+        in parameters that training does not depend on, such as `contamination`, train
+        once. Used only if `random_state` is an integer and without callbacks. The
+        folder is trusted like a pickle.
 
     verbose : int, default=0
         0 prints nothing; 1 shows a progress bar with the loss.
@@ -152,13 +169,16 @@ class AutoencoderOutlierDetector(
         Names of the columns seen by `fit`; defined only if all are strings.
 
     n_iter_ : int
-        Number of passes over the training rows that were made.
+        Number of passes over the training rows that were made; of several networks the
+        largest.
 
     loss_curve_ : list of float
-        Mean training loss of each epoch, in the network's (scaled) units.
+        Mean training loss of each epoch, in the network's (scaled) units; of several
+        networks the mean over those that were still trained.
 
     validation_loss_curve_ : list of float or None
-        Loss of the held-out rows after each epoch; None without early stopping.
+        Loss of the held-out rows after each epoch, likewise; None without early
+        stopping.
 
     model_ : keras.Model
         The autoencoder, in the units of X: ``model_(X)`` is ``reconstruct(X)``. Like
@@ -185,8 +205,9 @@ class AutoencoderOutlierDetector(
 
         score(x) = -1/d * sum_j |z_j - net(z)_j|,    z_j = (x_j - center_j) / scale_j
 
-    where net is the trained network and center and scale come from `scaling`. Larger
-    means more normal, as everywhere in scikit-learn; scores are never positive.
+    where net is the trained network and center and scale come from `scaling`; the
+    scores of several networks are averaged. Larger means more normal, as everywhere in
+    scikit-learn; scores are never positive.
 
     Training computes in float32, scoring in float64: a row's score does not depend on
     the rows around it.
@@ -230,7 +251,9 @@ class AutoencoderOutlierDetector(
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "scaling": [StrOptions({"standard", "minmax", "robust"}), None],
+        "n_estimators": [Interval(Integral, 1, None, closed="left")],
         "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
+        "memory": [str, HasMethods("cache"), None],
         "verbose": ["verbose"],
         "random_state": ["random_state"],
     }
@@ -252,7 +275,9 @@ class AutoencoderOutlierDetector(
         n_iter_no_change: int = 10,
         tol: float = 1e-4,
         scaling: str | None = "standard",
+        n_estimators: int = 1,
         contamination: float | str = "auto",
+        memory: str | Memory | None = None,
         verbose: int = 0,
         random_state: int | np.random.RandomState | None = None,
     ):
@@ -270,7 +295,9 @@ class AutoencoderOutlierDetector(
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
         self.scaling = scaling
+        self.n_estimators = n_estimators
         self.contamination = contamination
+        self.memory = memory
         self.verbose = verbose
         self.random_state = random_state
 
@@ -318,32 +345,37 @@ class AutoencoderOutlierDetector(
         """
         with self._unchanged_on_failure():
             X = validate_data(self, X, dtype=[np.float64, np.float32])
-            split_seed, weights_seed, shuffle_seed = self._draw_seeds()
+            split_seed, weights_seeds, shuffle_seeds = self._draw_seeds()
             training_rows, held_out_rows = self._split(len(X), split_seed)
             self._center, self._scale = fit_scaling(X, self.scaling)
             rows = ScaledRows(X, self._center, self._scale)
             self._architecture = self._plan_architecture(rows)
-            training = self._train(
+            trainings = self._train(
                 rows,
                 training_rows,
                 held_out_rows,
-                weights_seed,
-                shuffle_seed,
+                weights_seeds,
+                shuffle_seeds,
                 callbacks,
             )
-            self._weights = training.weights
-            self.n_iter_ = len(training.loss_curve)
-            self.loss_curve_ = training.loss_curve
-            self.validation_loss_curve_ = training.validation_loss_curve
+            self._weights = [training.weights for training in trainings]
+            self.loss_curve_ = _average([t.loss_curve for t in trainings])
+            self.validation_loss_curve_ = None
+            if self.early_stopping:
+                curves = [t.validation_loss_curve or [] for t in trainings]
+                self.validation_loss_curve_ = _average(curves)
+            self.n_iter_ = len(self.loss_curve_)
             scores = self._score_samples(X)
             self._check_not_diverged(scores, rows)
             self.offset_ = compute_offset(scores, self.contamination)
         return self
 
-    def _draw_seeds(self) -> list[int]:
-        """One seed for each consumer of randomness."""
+    def _draw_seeds(self) -> tuple[int, list[int], list[int]]:
+        """Seeds of the split, and of each network's weights and order of batches."""
         rng = check_random_state(self.random_state)
-        return [int(seed) for seed in rng.randint(np.iinfo(np.int32).max, size=3)]
+        size = 1 + 2 * self.n_estimators
+        split, *members = map(int, rng.randint(np.iinfo(np.int32).max, size=size))
+        return split, members[::2], members[1::2]
 
     def _split(
         self, n_samples: int, seed: int
@@ -397,11 +429,11 @@ class AutoencoderOutlierDetector(
         rows: ScaledRows,
         training_rows: NDArray[np.intp],
         held_out_rows: NDArray[np.intp],
-        weights_seed: int,
-        shuffle_seed: int,
+        weights_seeds: list[int],
+        shuffle_seeds: list[int],
         callbacks: Sequence[keras.callbacks.Callback] | None,
-    ) -> Training:
-        """Resolve what the parameters leave open, and train."""
+    ) -> list[Training]:
+        """Resolve what the parameters leave open, and train or recall."""
         architecture, optimizer = self._architecture, self.optimizer
         brings_its_rate = not isinstance(optimizer, str)
         if brings_its_rate:
@@ -417,15 +449,19 @@ class AutoencoderOutlierDetector(
             early_stopping = EarlyStopping(
                 held_out_rows, self.n_iter_no_change, self.tol
             )
-        training = train(
-            (architecture, self.loss, optimizer),
+        train_or_recall = train
+        if isinstance(self.random_state, Integral) and not callbacks:
+            memory = check_memory(self.memory)
+            train_or_recall = memory.cache(train, ignore=["build_model", "verbose"])
+        trainings = train_or_recall(
+            (__version__, architecture, self.loss, optimizer),
             partial(build_training_model, architecture, self.loss, optimizer),
-            draw_initial_weights(architecture, weights_seed),
             rows,
             training_rows,
+            [draw_initial_weights(architecture, seed) for seed in weights_seeds],
+            shuffle_seeds,
             epochs=epochs,
             batch_size=batch_size,
-            shuffle_seed=shuffle_seed,
             learning_rate=None if brings_its_rate else self.learning_rate,
             learning_rate_schedule=(
                 "constant" if brings_its_rate else self.learning_rate_schedule
@@ -434,14 +470,14 @@ class AutoencoderOutlierDetector(
             callbacks=callbacks or (),
             verbose=self.verbose,
         )
-        if self.early_stopping and not training.ended_by_itself:
+        if self.early_stopping and not all(t.ended_by_itself for t in trainings):
             warnings.warn(
                 f"Early stopping did not end the training within epochs={epochs}; the "
                 "held-out loss may still be falling. Increase epochs.",
                 ConvergenceWarning,
                 stacklevel=4,
             )
-        return training
+        return trainings
 
     def _check_not_diverged(
         self, scores: NDArray[np.float64], rows: ScaledRows
@@ -556,15 +592,16 @@ class AutoencoderOutlierDetector(
         """Scores of validated rows."""
         scores = np.empty(len(X))
         rows = ScaledRows(X, self._center, self._scale)
-        for block, inputs, outputs in iterate_forward(rows, self._layers):
-            scores[block] = -mean_absolute_error(inputs, outputs)
+        for block, inputs, outputs in iterate_forward(rows, self._networks):
+            errors = [mean_absolute_error(inputs, output) for output in outputs]
+            scores[block] = -np.mean(errors, axis=0)
         return scores
 
     @cached_property
-    def _layers(self) -> list[Layer]:
-        """The network for the forward pass in NumPy."""
-        activations = map(_find_activation, self._architecture.activations)
-        return make_layers(self._weights, list(activations))
+    def _networks(self) -> list[list[Layer]]:
+        """The networks for the forward pass in NumPy."""
+        activations = [_find_activation(a) for a in self._architecture.activations]
+        return [make_layers(weights, activations) for weights in self._weights]
 
     # ------------------------------------------------- codes and reconstructions
 
@@ -578,14 +615,15 @@ class AutoencoderOutlierDetector(
         Returns
         -------
         Z : ndarray of shape (n_samples, n_codes)
-            As many columns as the last of `hidden_layer_sizes`.
+            As many columns as the last of `hidden_layer_sizes`, for each network.
         """
         X = self._validate(X)
         codes = np.empty((len(X), self._n_features_out))
         rows = ScaledRows(X, self._center, self._scale)
-        encoder = self._layers[: self._architecture.n_encoder_layers]
-        for block, _, outputs in iterate_forward(rows, encoder):
-            codes[block] = outputs
+        n_encoder_layers = self._architecture.n_encoder_layers
+        encoders = [layers[:n_encoder_layers] for layers in self._networks]
+        for block, _, outputs in iterate_forward(rows, encoders):
+            codes[block] = np.concatenate(outputs, axis=1)
         return codes
 
     def inverse_transform(self, Z: ArrayLike) -> NDArray[np.float64]:
@@ -607,9 +645,14 @@ class AutoencoderOutlierDetector(
                 f"Z has {Z.shape[1]} columns, but the code of this "
                 f"{type(self).__name__} has {n_codes}. Pass what transform returns."
             )
-        codes = ScaledRows(Z, np.zeros(n_codes), np.ones(n_codes))
-        decoder = self._layers[self._architecture.n_encoder_layers :]
-        return self._decode(codes, decoder)
+        rows = np.zeros((len(Z), self.n_features_in_))
+        own_codes = np.split(Z, len(self._networks), axis=1)
+        for codes, layers in zip(own_codes, self._networks, strict=True):
+            unscaled = np.zeros(codes.shape[1]), np.ones(codes.shape[1])
+            decoder = layers[self._architecture.n_encoder_layers :]
+            rows += self._decode(ScaledRows(codes, *unscaled), [decoder])
+        rows /= len(self._networks)
+        return rows
 
     def reconstruct(self, X: ArrayLike) -> NDArray[np.float64]:
         """What the network makes of each row, in the units of X.
@@ -624,18 +667,21 @@ class AutoencoderOutlierDetector(
         """
         X = self._validate(X)
         rows = ScaledRows(X, self._center, self._scale)
-        return self._decode(rows, self._layers)
+        return self._decode(rows, self._networks)
 
-    def _decode(self, rows: ScaledRows, layers: list[Layer]) -> NDArray[np.float64]:
-        """What comes out of layers that end in the network's output."""
+    def _decode(
+        self, rows: ScaledRows, networks: list[list[Layer]]
+    ) -> NDArray[np.float64]:
+        """The average of what the networks' last layers make of rows."""
         decoded = np.empty((rows.shape[0], self.n_features_in_))
-        for block, _, outputs in iterate_forward(rows, layers):
-            decoded[block] = unscale(outputs, self._center, self._scale)
+        for block, _, outputs in iterate_forward(rows, networks):
+            average = np.mean(outputs, axis=0)
+            decoded[block] = unscale(average, self._center, self._scale)
         return decoded
 
     @property
     def _n_features_out(self) -> int:
-        return self._architecture.hidden_layer_sizes[-1]
+        return self._architecture.n_codes * len(self._weights)
 
     # ------------------------------------------------------------- Keras's view
 
@@ -705,6 +751,13 @@ class AutoencoderOutlierDetector(
             self.__dict__.clear()
             self.__dict__.update(before)
             raise
+
+
+def _average(curves: list[list[float]]) -> list[float]:
+    """Mean of curves at each epoch, over those that reach it."""
+    longest = max(map(len, curves))
+    reached = [[c[epoch] for c in curves if len(c) > epoch] for epoch in range(longest)]
+    return [float(np.mean(values)) for values in reached]
 
 
 def _is_width(size: object) -> bool:

@@ -59,29 +59,31 @@ class RowReader(Protocol):
 
 
 def iterate_forward(
-    rows: RowReader, layers: Sequence[Layer]
-) -> Iterator[tuple[slice, NDArray[np.float64], NDArray[np.float64]]]:
-    """Yield (slice of rows, what went in, what came out) for each block of rows.
+    rows: RowReader, networks: Sequence[Sequence[Layer]]
+) -> Iterator[tuple[slice, NDArray[np.float64], list[NDArray[np.float64]]]]:
+    """Yield (slice of rows, what went in, what came out of each network) by blocks.
 
     The arrays are buffers: the next block overwrites them, the caller may as well.
     """
     n_rows, n_features = rows.shape
     n_buffer_rows = min(BLOCK_ROWS, _round_up(n_rows))
     inputs = np.zeros((n_buffer_rows, _round_up(n_features)))
-    buffers = [np.empty((n_buffer_rows, len(layer.bias))) for layer in layers]
+    buffers = [
+        [np.empty((n_buffer_rows, len(layer.bias))) for layer in layers]
+        for layers in networks
+    ]
     for start in range(0, n_rows, BLOCK_ROWS):
         block = slice(start, min(start + BLOCK_ROWS, n_rows))
         n_block_rows = block.stop - start
         n_filled_rows = _round_up(n_block_rows)
         rows.read(block, out=inputs[:n_block_rows, :n_features])
-        outputs = inputs[:n_filled_rows]
-        for layer, buffer in zip(layers, buffers, strict=True):
-            outputs = _apply(layer, outputs, buffer[:n_filled_rows])
-        yield (
-            block,
-            inputs[:n_block_rows, :n_features],
-            outputs[:n_block_rows, : layers[-1].width],
-        )
+        results = []
+        for layers, layer_buffers in zip(networks, buffers, strict=True):
+            outputs = inputs[:n_filled_rows]
+            for layer, buffer in zip(layers, layer_buffers, strict=True):
+                outputs = _apply(layer, outputs, buffer[:n_filled_rows])
+            results.append(outputs[:n_block_rows, : layers[-1].width])
+        yield block, inputs[:n_block_rows, :n_features], results
 
 
 def _apply(

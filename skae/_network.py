@@ -7,6 +7,7 @@ a network is needed, never before.
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import sys
 import threading
@@ -51,6 +52,10 @@ class Architecture(NamedTuple):
     @property
     def n_encoder_layers(self) -> int:
         return len(self.hidden_layer_sizes)
+
+    @property
+    def n_codes(self) -> int:
+        return self.hidden_layer_sizes[-1]
 
 
 def draw_initial_weights(
@@ -103,41 +108,56 @@ def build_training_model(
 
 def build_models_in_user_units(
     architecture: Architecture,
-    weights: Sequence[NDArray],
+    networks: Sequence[Sequence[NDArray[np.float32]]],
     center: NDArray[np.float64],
     scale: NDArray[np.float64],
 ) -> dict[str, keras.Model]:
     """The autoencoder, its encoder and its decoder, which share their layers.
 
-    The scaling is a layer of theirs and computes in float64, so that a large offset
-    does not swallow a small spread.
+    Of several networks the codes are concatenated and the outputs averaged. The scaling
+    is a layer and computes in float64, so that a large offset does not swallow a small
+    spread.
     """
     keras = import_keras()
-    layers = _make_dense_layers(architecture)
+    n_encoder, n_codes = architecture.n_encoder_layers, architecture.n_codes
+    rows = keras.Input((architecture.n_features,), dtype="float64", name="rows")
+    codes = keras.Input((len(networks) * n_codes,), dtype="float64", name="codes")
     # Arrays, since Keras would round lists to float32.
-    to_network_units = keras.layers.Rescaling(
+    scaled_rows = keras.layers.Rescaling(
         scale=1.0 / scale, offset=-center / scale, dtype="float64", name="scale"
-    )
-    to_user_units = keras.layers.Rescaling(
+    )(rows)
+    unscale = keras.layers.Rescaling(
         scale=scale, offset=center, dtype="float64", name="unscale"
     )
-    encoder_layers = [to_network_units, *layers[: architecture.n_encoder_layers]]
-    decoder_layers = [*layers[architecture.n_encoder_layers :], to_user_units]
+    member_codes, reconstructions, decoded = [], [], []
+    for i, weights in enumerate(networks):
+        prefix = f"network_{i + 1}_" if len(networks) > 1 else ""
+        layers = _make_dense_layers(architecture, prefix)
+        member_codes.append(_chain(layers[:n_encoder], scaled_rows))
+        reconstructions.append(_chain(layers[n_encoder:], member_codes[-1]))
+        own_codes = codes[:, i * n_codes : (i + 1) * n_codes]
+        decoded.append(_chain(layers[n_encoder:], own_codes))
+        for layer, kernel, bias in zip(
+            layers, weights[::2], weights[1::2], strict=True
+        ):
+            layer.set_weights([kernel, bias])
 
-    rows = keras.Input((architecture.n_features,), dtype="float64", name="rows")
-    code = keras.Input(
-        (architecture.hidden_layer_sizes[-1],), dtype="float64", name="codes"
-    )
-    models = {
-        "encoder": keras.Model(rows, _chain(encoder_layers, rows), name="encoder"),
-        "decoder": keras.Model(code, _chain(decoder_layers, code), name="decoder"),
-        "autoencoder": keras.Model(
-            rows, _chain(encoder_layers + decoder_layers, rows), name="autoencoder"
-        ),
+    def average(outputs: list[Any], name: str) -> Any:
+        if len(outputs) == 1:
+            return outputs[0]
+        return keras.layers.Average(dtype="float64", name=name)(outputs)
+
+    joined_codes = member_codes[0]
+    if len(networks) > 1:
+        concatenate = keras.layers.Concatenate(dtype="float32", name="all_codes")
+        joined_codes = concatenate(member_codes)
+    reconstruction = unscale(average(reconstructions, "average_reconstruction"))
+    decoded_rows = unscale(average(decoded, "average_decoded"))
+    return {
+        "encoder": keras.Model(rows, joined_codes, name="encoder"),
+        "decoder": keras.Model(codes, decoded_rows, name="decoder"),
+        "autoencoder": keras.Model(rows, reconstruction, name="autoencoder"),
     }
-    for layer, kernel, bias in zip(layers, weights[::2], weights[1::2], strict=True):
-        layer.set_weights([kernel, bias])
-    return models
 
 
 def make_keras_activation(activation: Activation) -> Callable[[NDArray], NDArray]:
@@ -190,6 +210,8 @@ def import_keras() -> Any:
                 if keras.backend.backend() == "tensorflow":
                     import tensorflow as tf
 
+                    if _is_joblib_worker():
+                        _share_the_machine(tf)
                     tf.config.list_logical_devices()
             _keras = keras
     if _keras.backend.backend() != "tensorflow":
@@ -200,6 +222,24 @@ def import_keras() -> Any:
             "imported. Scoring with a fitted detector works under any backend."
         )
     return _keras
+
+
+def _is_joblib_worker() -> bool:
+    return type(multiprocessing.current_process()).__name__ == "LokyProcess"
+
+
+def _share_the_machine(tf: Any) -> None:
+    """Leave to a worker process its share of the cores, and GPU memory to the others.
+
+    joblib tells its workers their number of threads in OMP_NUM_THREADS.
+    """
+    n_threads = os.environ.get("OMP_NUM_THREADS", "")
+    with contextlib.suppress(RuntimeError):  # TensorFlow was used here before
+        if n_threads.isdigit():
+            tf.config.threading.set_intra_op_parallelism_threads(int(n_threads))
+            tf.config.threading.set_inter_op_parallelism_threads(int(n_threads))
+        for gpu in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(gpu, True)
 
 
 _keras: Any = None
@@ -239,13 +279,15 @@ def _file_descriptor_silenced(descriptor: int) -> Iterator[None]:
         os.close(saved)
 
 
-def _make_dense_layers(architecture: Architecture) -> list[keras.layers.Layer]:
+def _make_dense_layers(
+    architecture: Architecture, prefix: str = ""
+) -> list[keras.layers.Layer]:
     """The dense layers, unbuilt; a zero initializer draws from no generator."""
     layers = import_keras().layers
     n_encoder = architecture.n_encoder_layers
     n_layers = len(architecture.activations)
-    names = [f"encoder_{i + 1}" for i in range(n_encoder)]
-    names += [f"decoder_{i + 1}" for i in range(n_layers - n_encoder)]
+    names = [f"{prefix}encoder_{i + 1}" for i in range(n_encoder)]
+    names += [f"{prefix}decoder_{i + 1}" for i in range(n_layers - n_encoder)]
     return [
         layers.Dense(
             units,

@@ -11,7 +11,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,75 +53,102 @@ class Training(NamedTuple):
 def train(
     key: Hashable,
     build_model: Callable[[], keras.Model],
-    initial_weights: Sequence[NDArray[np.float32]],
     rows: RowReader,
     training_rows: NDArray[np.intp],
+    initial_weights: Sequence[Sequence[NDArray[np.float32]]],
+    shuffle_seeds: Sequence[int],
     *,
     epochs: int,
     batch_size: int,
-    shuffle_seed: int,
     learning_rate: float | None,
     learning_rate_schedule: str,
     early_stopping: EarlyStopping | None,
     callbacks: Sequence[Any],
     verbose: int,
-) -> Training:
-    """Train an autoencoder on some of the rows, shuffled anew before every epoch.
+) -> list[Training]:
+    """Train one network after another on some of the rows, shuffled before each epoch.
 
-    `key` stands for everything that the model of `build_model` depends on. The learning
-    rate is None for an optimizer that brings its own.
+    There is a network for each of the initial weights and shuffle seeds; all share one
+    compiled loop. `key` stands for everything that the model of `build_model` depends
+    on. The learning rate is None for an optimizer that brings its own.
     """
-    with _borrowed_trainer(key, build_model, give_back=not callbacks) as trainer:
-        trainer.reset(initial_weights, learning_rate)
-        batches = _Batches(training_rows, batch_size, shuffle_seed)
-        factors = _compute_rate_factors(learning_rate_schedule, epochs * len(batches))
-        watch = _Watch(trainer.model, callbacks, early_stopping, epochs, len(batches))
-        progress = _make_progress_bar(epochs * len(batches)) if verbose else None
-        # Nobody looks at an unwatched training between epochs: short ones share a call.
-        chunk_updates = _choose_chunk_updates(batch_size, rows.shape[1], watch)
-        epochs_at_once = max(1, chunk_updates // len(batches))
-        if watch.is_watched or verbose:
-            epochs_at_once = 1
-        loss_curve: list[float] = []
-        validation_loss_curve: list[float] = []
-        logs: dict[str, float] = {}
-
-        watch.callbacks.on_train_begin()
-        while len(loss_curve) < epochs and not trainer.model.stop_training:
-            epoch = len(loss_curve)
-            watch.callbacks.on_epoch_begin(epoch)
-            base_rate = trainer.read_learning_rate()  # a callback may have set it
-            n_epochs = min(epochs_at_once, epochs - epoch)
-            indices, counts = batches.draw(n_epochs)
-            losses = np.empty(len(counts))
-            for start in range(0, len(counts), chunk_updates):
-                chunk = slice(start, start + chunk_updates)
-                watch.before_updates(start)
-                losses[chunk] = trainer.run_updates(
-                    rows.read(indices[chunk].ravel()),
-                    counts[chunk],
-                    base_rate * factors[epoch * len(batches) :][chunk],
+    n_batches = -(-len(training_rows) // batch_size)
+    factors = _compute_rate_factors(learning_rate_schedule, epochs * n_batches)
+    n_updates = len(initial_weights) * len(factors)
+    with (
+        _borrowed_trainer(key, build_model, give_back=not callbacks) as trainer,
+        _Progress(n_updates, verbose) as progress,
+    ):
+        trainings = []
+        for weights, seed in zip(initial_weights, shuffle_seeds, strict=True):
+            trainer.reset(weights, learning_rate)
+            batches = _Batches(training_rows, batch_size, seed)
+            watch = _Watch(trainer.model, callbacks, early_stopping, epochs, n_batches)
+            trainings.append(
+                _train_network(
+                    trainer, rows, batches, factors, early_stopping, watch, progress
                 )
-                _check_finite(losses[chunk], epoch, base_rate)
-                watch.after_updates(start, losses[chunk])
-                if progress is not None:
-                    progress.add(len(counts[chunk]), [("loss", losses[chunk].mean())])
-            if watch.is_watched:
-                trainer.set_learning_rate(base_rate)
-            loss_curve += batches.average_over_epochs(losses)
-            logs = {"loss": loss_curve[-1]}
-            if early_stopping is not None:
-                logs["val_loss"] = trainer.evaluate(rows, early_stopping.rows)
-                validation_loss_curve.append(logs["val_loss"])
-            watch.callbacks.on_epoch_end(len(loss_curve) - 1, logs)
-        watch.callbacks.on_train_end(logs)
+            )
+        return trainings
 
-        return Training(
-            weights=trainer.read_weights(),
-            loss_curve=loss_curve,
-            validation_loss_curve=validation_loss_curve if early_stopping else None,
-            ended_by_itself=trainer.model.stop_training,
-        )
+
+def _train_network(
+    trainer: Trainer,
+    rows: RowReader,
+    batches: _Batches,
+    factors: NDArray[np.float64],
+    early_stopping: EarlyStopping | None,
+    watch: _Watch,
+    progress: _Progress,
+) -> Training:
+    """One update for each of the rate factors, unless a callback ends it before."""
+    epochs = len(factors) // len(batches)
+    chunk_updates = 1
+    if not watch.watches_updates:
+        updates_in_memory = CHUNK_BYTES // (4 * batches.size * rows.shape[1])
+        chunk_updates = min(max(1, updates_in_memory), MAX_CHUNK_UPDATES)
+    # Nobody looks at an unwatched training between epochs: short ones share a call.
+    epochs_at_once = max(1, chunk_updates // len(batches))
+    if watch.is_watched or progress.is_shown:
+        epochs_at_once = 1
+    loss_curve: list[float] = []
+    validation_loss_curve: list[float] = []
+    logs: dict[str, float] = {}
+
+    watch.callbacks.on_train_begin()
+    while len(loss_curve) < epochs and not trainer.model.stop_training:
+        epoch = len(loss_curve)
+        watch.callbacks.on_epoch_begin(epoch)
+        base_rate = trainer.read_learning_rate()  # a callback may have set it
+        indices, counts = batches.draw(min(epochs_at_once, epochs - epoch))
+        losses = np.empty(len(counts))
+        for start in range(0, len(counts), chunk_updates):
+            chunk = slice(start, start + chunk_updates)
+            watch.before_updates(start)
+            losses[chunk] = trainer.run_updates(
+                rows.read(indices[chunk].ravel()),
+                counts[chunk],
+                base_rate * factors[epoch * len(batches) :][chunk],
+            )
+            _check_finite(losses[chunk], epoch, base_rate)
+            watch.after_updates(start, losses[chunk])
+            progress.show(losses[chunk])
+        if watch.is_watched:
+            trainer.set_learning_rate(base_rate)
+        loss_curve += batches.average_over_epochs(losses)
+        logs = {"loss": loss_curve[-1]}
+        if early_stopping is not None:
+            logs["val_loss"] = trainer.evaluate(rows, early_stopping.rows)
+            validation_loss_curve.append(logs["val_loss"])
+        watch.callbacks.on_epoch_end(len(loss_curve) - 1, logs)
+    watch.callbacks.on_train_end(logs)
+
+    return Training(
+        weights=trainer.read_weights(),
+        loss_curve=loss_curve,
+        validation_loss_curve=validation_loss_curve if early_stopping else None,
+        ended_by_itself=trainer.model.stop_training,
+    )
 
 
 class Trainer:
@@ -131,7 +158,8 @@ class Trainer:
         self.model = model
         self._variables = [variable.value for variable in model.trainable_variables]
         self._fresh_optimizer_state = [
-            variable.numpy() for variable in model.optimizer.variables
+            _without_memory_if_zero(variable.numpy())
+            for variable in model.optimizer.variables
         ]
         # An optimizer with a schedule of its own computes its rate by itself.
         self._rate_is_settable = isinstance(
@@ -247,6 +275,13 @@ class Trainer:
         return tf.reduce_mean(loss(rows, self.model(rows, training=training)))
 
 
+def _without_memory_if_zero(values: NDArray) -> NDArray:
+    """The same values; the moments of an optimizer start as large arrays of zeros."""
+    if np.any(values):
+        return values
+    return np.broadcast_to(np.zeros((), values.dtype), np.shape(values))
+
+
 _idle_trainers: list[tuple[Hashable, Trainer]] = []
 _idle_trainers_lock = threading.Lock()
 
@@ -279,6 +314,7 @@ class _Batches:
     """The batches of an epoch: all rows once, in a new order; the last may be short."""
 
     def __init__(self, rows: NDArray[np.intp], batch_size: int, seed: int):
+        self.size = batch_size
         self._rows = rows
         self._rng = np.random.RandomState(seed)
         n_batches = -(-len(rows) // batch_size)
@@ -293,7 +329,7 @@ class _Batches:
 
         A short batch is filled up with its epoch's first rows, which do not count.
         """
-        shape = (len(self), self._counts.max())
+        shape = (len(self), self.size)
         indices = [
             np.resize(self._rng.permutation(self._rows), shape) for _ in range(n_epochs)
         ]
@@ -359,14 +395,6 @@ def _overrides_batch_hooks(callback: Any) -> bool:
     )
 
 
-def _choose_chunk_updates(batch_size: int, n_features: int, watch: _Watch) -> int:
-    """How many updates run in one call of the compiled loop."""
-    if watch.watches_updates:
-        return 1
-    updates_in_memory = CHUNK_BYTES // (4 * batch_size * n_features)
-    return min(max(1, updates_in_memory), MAX_CHUNK_UPDATES)
-
-
 def _compute_rate_factors(schedule: str, n_updates: int) -> NDArray[np.float64]:
     """What the learning rate is multiplied with at each update.
 
@@ -378,10 +406,31 @@ def _compute_rate_factors(schedule: str, n_updates: int) -> NDArray[np.float64]:
     return 0.5 * (1.0 + np.cos(np.pi * np.arange(n_updates) / n_updates))
 
 
-def _make_progress_bar(n_updates: int) -> Any:
-    import keras
+class _Progress:
+    """One progress bar over all updates, with the loss; nothing if not verbose."""
 
-    return keras.utils.Progbar(n_updates, stateful_metrics=["loss"], unit_name="update")
+    def __init__(self, n_updates: int, verbose: int):
+        self.is_shown = bool(verbose)
+        self._n_updates = n_updates
+        self._n_shown = 0
+
+    def __enter__(self) -> Self:
+        if self.is_shown:
+            import keras
+
+            self._bar = keras.utils.Progbar(
+                self._n_updates, stateful_metrics=["loss"], unit_name="update"
+            )
+        return self
+
+    def show(self, losses: NDArray[np.float64]) -> None:
+        if self.is_shown:
+            self._n_shown += len(losses)
+            self._bar.update(self._n_shown, [("loss", losses.mean())])
+
+    def __exit__(self, *exception: object) -> None:
+        if self.is_shown and self._n_shown < self._n_updates:
+            self._bar.update(self._n_shown, finalize=True)
 
 
 def _check_finite(

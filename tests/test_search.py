@@ -1,5 +1,10 @@
 """Pipelines and searches, as scikit-learn's users write them."""
 
+import contextlib
+import time
+import uuid
+from pathlib import Path
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_breast_cancer
@@ -60,17 +65,32 @@ def test_search_in_two_processes_equals_the_search_in_one(table, supervised):
 def test_search_in_two_processes_is_silent_and_leaves_none_behind(
     run_in_fresh_process,
 ):
+    mark = uuid.uuid4().hex  # in the environment of the process and of its children
     out, err = run_in_fresh_process(
-        "import numpy as np, psutil, warnings\n"
+        "import os, numpy as np\n"
         "from sklearn.model_selection import GridSearchCV\n"
-        "from joblib.externals.loky import get_reusable_executor\n"
         "from skae import AutoencoderOutlierDetector\n"
         "X = np.random.RandomState(0).normal(size=(100, 5))\n"
         "grid = {'hidden_layer_sizes': [2, 3]}\n"
         "detector = AutoencoderOutlierDetector(epochs=5, random_state=0)\n"
-        "GridSearchCV(detector, grid, cv=2, n_jobs=2).fit(X)\n"
+        "GridSearchCV(detector, grid, cv=2, n_jobs=2).fit(X)\n",
+        SKAE_TEST_MARK=mark,
     )
     assert (out, err) == ("", "")
+    patience = time.monotonic() + 30  # the workers end just after their parent
+    while (left := processes_with(mark)) and time.monotonic() < patience:
+        time.sleep(0.1)
+    assert left == []
+
+
+def processes_with(mark):
+    """Processes, on Linux, that have this string in their environment."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # ended meanwhile, or not ours
+            if mark.encode() in (process / "environ").read_bytes():
+                found.append(process.name)
+    return found
 
 
 def test_scores_serve_as_cross_validation_scores(table):
