@@ -30,7 +30,7 @@ class RowReader(Protocol):
     @property
     def shape(self) -> tuple[int, int]: ...
 
-    def read(self, rows: NDArray[np.intp]) -> NDArray[np.float64]: ...
+    def read(self, rows: NDArray[np.intp], out: NDArray) -> NDArray: ...
 
 
 class EarlyStopping(NamedTuple):
@@ -111,6 +111,8 @@ def _train_network(
     epochs_at_once = max(1, chunk_updates // len(batches))
     if watch.is_watched or progress.is_shown:
         epochs_at_once = 1
+    n_buffered = min(chunk_updates, epochs_at_once * len(batches), len(factors))
+    buffer = np.empty((n_buffered * batches.size, rows.shape[1]), np.float32)
     loss_curve: list[float] = []
     validation_loss_curve: list[float] = []
     logs: dict[str, float] = {}
@@ -124,9 +126,10 @@ def _train_network(
         losses = np.empty(len(counts))
         for start in range(0, len(counts), chunk_updates):
             chunk = slice(start, start + chunk_updates)
+            chunk_rows = indices[chunk].ravel()
             watch.before_updates(start)
             losses[chunk] = trainer.run_updates(
-                rows.read(indices[chunk].ravel()),
+                rows.read(chunk_rows, out=buffer[: len(chunk_rows)]),
                 counts[chunk],
                 base_rate * factors[epoch * len(batches) :][chunk],
             )
@@ -225,7 +228,7 @@ class Trainer:
         import tensorflow as tf
 
         losses: NDArray[np.float32] = self._compiled_updates(
-            tf.constant(rows.reshape(len(counts), -1, rows.shape[1]), tf.float32),
+            tf.constant(rows.reshape(len(counts), -1, rows.shape[1])),
             tf.constant(counts),
             tf.constant(rates, tf.float32),
         ).numpy()
@@ -235,11 +238,12 @@ class Trainer:
         """The mean loss of some of the rows."""
         import tensorflow as tf
 
-        chunk_rows = max(1, CHUNK_BYTES // (4 * rows.shape[1]))
+        n_chunk_rows = max(1, CHUNK_BYTES // (4 * rows.shape[1]))
         total = 0.0
-        for start in range(0, len(indices), chunk_rows):
-            chunk = indices[start : start + chunk_rows]
-            loss = self._compiled_loss(tf.constant(rows.read(chunk), tf.float32))
+        for start in range(0, len(indices), n_chunk_rows):
+            chunk = indices[start : start + n_chunk_rows]
+            values = np.empty((len(chunk), rows.shape[1]), np.float32)
+            loss = self._compiled_loss(tf.constant(rows.read(chunk, out=values)))
             total += float(loss) * len(chunk)
         return total / len(indices)
 
