@@ -7,14 +7,16 @@ function serves every later fit of the same architecture, loss and optimizer.
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from skae._tensorflow import first_xla_compilation_silenced
 
 if TYPE_CHECKING:
     import keras
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 2**24  # of float32 rows, handed to the compiled loop at once
 MAX_CHUNK_UPDATES = 1024  # so that an interrupt does not wait long
 MAX_IDLE_TRAINERS = 16
+
+# XLA fuses what lies between the matrix products, and takes about 2 s to compile.
+XLA_MIN_UPDATE_OPERATIONS = 1e8
+XLA_MIN_OPERATIONS = 1e12
 
 
 class RowReader(Protocol):
@@ -75,8 +81,11 @@ def train(
     n_batches = -(-len(training_rows) // batch_size)
     factors = _compute_rate_factors(learning_rate_schedule, epochs * n_batches)
     n_updates = len(initial_weights) * len(factors)
+    xla_batch_size = _choose_xla_batch_size(initial_weights[0], batch_size, n_updates)
     with (
-        _borrowed_trainer(key, build_model, give_back=not callbacks) as trainer,
+        _borrowed_trainer(
+            key, build_model, xla_batch_size, give_back=not callbacks
+        ) as trainer,
         _Progress(n_updates, verbose) as progress,
     ):
         trainings = []
@@ -154,11 +163,26 @@ def _train_network(
     )
 
 
-class Trainer:
-    """A compiled model with its fused loop, reusable with other weights."""
+def _choose_xla_batch_size(
+    weights: Sequence[NDArray[np.float32]], batch_size: int, n_updates: int
+) -> int | None:
+    """The size of the batches for which XLA compiles the update; None to do without."""
+    n_multiplications = 3 * batch_size * sum(kernel.size for kernel in weights[::2])
+    operations = 2.0 * n_multiplications
+    if operations < XLA_MIN_UPDATE_OPERATIONS:
+        return None
+    return batch_size if n_updates * operations >= XLA_MIN_OPERATIONS else None
 
-    def __init__(self, model: keras.Model):
+
+class Trainer:
+    """A compiled model with its fused loop, reusable with other weights.
+
+    With `xla_batch_size`, batches of that many rows go through XLA, the others not.
+    """
+
+    def __init__(self, model: keras.Model, xla_batch_size: int | None = None):
         self.model = model
+        self._xla_batch_size = xla_batch_size
         self._variables = [variable.value for variable in model.trainable_variables]
         self._fresh_optimizer_state = [
             _without_memory_if_zero(variable.numpy())
@@ -171,13 +195,14 @@ class Trainer:
 
     @cached_property
     def _compiled_updates(self) -> Any:
-        """`_update_on_each_batch`, compiled once for any number of batches and rows."""
+        """`_update_on_each_batch`, compiled once for any number of batches."""
         import tensorflow as tf
 
+        n_features = self.model.input_shape[1]
         return tf.function(
             self._update_on_each_batch, autograph=False
         ).get_concrete_function(
-            tf.TensorSpec([None, None, self.model.input_shape[1]], tf.float32),
+            tf.TensorSpec([None, self._xla_batch_size, n_features], tf.float32),
             tf.TensorSpec([None], tf.int32),
             tf.TensorSpec([None], tf.float32),
         )
@@ -227,11 +252,15 @@ class Trainer:
         """
         import tensorflow as tf
 
-        losses: NDArray[np.float32] = self._compiled_updates(
-            tf.constant(rows.reshape(len(counts), -1, rows.shape[1])),
-            tf.constant(counts),
-            tf.constant(rates, tf.float32),
-        ).numpy()
+        batches = rows.reshape(len(counts), -1, rows.shape[1])
+        with (
+            first_xla_compilation_silenced() if self._xla_batch_size else nullcontext()
+        ):
+            losses: NDArray[np.float32] = self._compiled_updates(
+                tf.constant(batches),
+                tf.constant(counts),
+                tf.constant(rates, tf.float32),
+            ).numpy()
         return losses
 
     def evaluate(self, rows: RowReader, indices: NDArray[np.intp]) -> float:
@@ -250,16 +279,21 @@ class Trainer:
     def _update_on_each_batch(self, batches: Any, counts: Any, rates: Any) -> Any:
         import tensorflow as tf
 
-        optimizer = self.model.optimizer
+        xla_update = tf.function(self._update, autograph=False, jit_compile=True)
         n_batches = tf.shape(batches)[0]
 
         def update(i: Any, losses: Any) -> tuple[Any, Any]:
-            with tf.GradientTape() as tape:
-                loss = self._compute_loss(batches[i, : counts[i]], training=True)
-            gradients = tape.gradient(loss, self._variables)
-            if self._rate_is_settable:
-                optimizer.learning_rate = rates[i]
-            optimizer.apply(gradients, self.model.trainable_variables)
+            def update_plainly() -> Any:
+                return self._update(batches[i, : counts[i]], rates[i])
+
+            if self._xla_batch_size is None:
+                loss = update_plainly()
+            else:
+                loss = tf.cond(
+                    counts[i] == self._xla_batch_size,
+                    lambda: xla_update(batches[i], rates[i]),
+                    update_plainly,
+                )
             return i + 1, losses.write(i, loss)
 
         _, losses = tf.while_loop(
@@ -269,6 +303,18 @@ class Trainer:
             parallel_iterations=1,
         )
         return losses.stack()
+
+    def _update(self, rows: Any, rate: Any) -> Any:
+        """One step of the optimizer on a batch; the loss before it."""
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            loss = self._compute_loss(rows, training=True)
+        gradients = tape.gradient(loss, self._variables)
+        if self._rate_is_settable:
+            self.model.optimizer.learning_rate = rate
+        self.model.optimizer.apply(gradients, self.model.trainable_variables)
+        return loss
 
     def _compute_loss(self, rows: Any, training: bool = False) -> Any:
         import tensorflow as tf
@@ -290,15 +336,18 @@ _idle_trainers: list[tuple[Hashable, Trainer]] = []
 _idle_trainers_lock = threading.Lock()
 
 
-@contextlib.contextmanager
+@contextmanager
 def _borrowed_trainer(
-    key: Hashable, build_model: Callable[[], keras.Model], give_back: bool
+    key: Hashable,
+    build_model: Callable[[], keras.Model],
+    xla_batch_size: int | None,
+    give_back: bool,
 ) -> Iterator[Trainer]:
     """An idle trainer of this key or a new one; kept for the next fit if all went well.
 
     One that callbacks have seen belongs to them from then on and is not given back.
     """
-    trainer = None
+    key, trainer = (key, xla_batch_size), None
     with _idle_trainers_lock:
         for i, (idle_key, idle_trainer) in enumerate(_idle_trainers):
             if idle_key == key:
@@ -306,7 +355,7 @@ def _borrowed_trainer(
                 del _idle_trainers[i]
                 break
     if trainer is None:
-        trainer = Trainer(build_model())
+        trainer = Trainer(build_model(), xla_batch_size)
     yield trainer
     if give_back:
         with _idle_trainers_lock:

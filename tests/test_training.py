@@ -22,9 +22,9 @@ def compilations(monkeypatch):
     built = []
     build = Trainer.__init__
 
-    def count(self, model):
+    def count(self, model, xla_batch_size=None):
         built.append(weakref.ref(model))
-        build(self, model)
+        build(self, model, xla_batch_size)
 
     monkeypatch.setattr(Trainer, "__init__", count)
     return built
@@ -98,3 +98,54 @@ def test_chunks_of_any_size_train_alike(monkeypatch, make_detector, correlated_r
     whole = make_detector().fit(correlated_rows).loss_curve_
     monkeypatch.setattr(_training, "MAX_CHUNK_UPDATES", 3)
     assert make_detector().fit(correlated_rows).loss_curve_ == whole
+
+
+class TestXLA:
+    """XLA compiles the update where the work is large; here it is made to."""
+
+    @pytest.fixture
+    def xla_always(self, monkeypatch, no_idle_trainers):
+        monkeypatch.setattr(_training, "XLA_MIN_UPDATE_OPERATIONS", 0)
+        monkeypatch.setattr(_training, "XLA_MIN_OPERATIONS", 0)
+
+    @pytest.mark.parametrize("learning_rate_schedule", ["constant", "cosine"])
+    def test_trains_as_without_it(
+        self, learning_rate_schedule, request, make_detector, correlated_rows
+    ):
+        """200 rows in batches of 32: the last batch of each epoch, of 8, goes around."""
+        parameters = {"learning_rate_schedule": learning_rate_schedule, "epochs": 20}
+        plain = make_detector(**parameters).fit(correlated_rows)
+        request.getfixturevalue("xla_always")
+        compiled = make_detector(**parameters).fit(correlated_rows)
+        np.testing.assert_allclose(compiled.loss_curve_, plain.loss_curve_, rtol=1e-4)
+        again = make_detector(**parameters).fit(correlated_rows)
+        assert again.loss_curve_ == compiled.loss_curve_
+
+    def test_is_used_for_long_training_of_wide_layers_only(self):
+        def weights(*widths):
+            pairs = zip(widths[:-1], widths[1:], strict=True)
+            return [w for pair in pairs for w in (np.zeros(pair), np.zeros(pair[1]))]
+
+        mnist = weights(784, 128, 64, 32, 64, 128, 784)
+        table = weights(30, 128, 64, 32, 64, 128, 30)
+        choose = _training._choose_xla_batch_size
+        assert choose(mnist, batch_size=256, n_updates=20 * 235) == 256
+        assert choose(mnist, batch_size=256, n_updates=235) is None
+        assert choose(table, batch_size=128, n_updates=10**7) is None
+
+    def test_prints_nothing_after_a_chatty_import_of_tensorflow(
+        self, run_in_fresh_process
+    ):
+        out, _ = run_in_fresh_process(
+            "import os, warnings\n"
+            "with warnings.catch_warnings():\n"
+            "    warnings.simplefilter('ignore')\n"
+            "    import tensorflow\n"
+            "os.dup2(1, 2)\n"  # whatever goes to stderr is seen in stdout
+            "import numpy as np\n"
+            "from skae import AutoencoderOutlierDetector, _training\n"
+            "_training.XLA_MIN_UPDATE_OPERATIONS = 0\n"
+            "_training.XLA_MIN_OPERATIONS = 0\n"
+            "AutoencoderOutlierDetector(epochs=2).fit(np.eye(20))\n"
+        )
+        assert out == ""
