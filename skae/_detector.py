@@ -92,7 +92,9 @@ class AutoencoderOutlierDetector(
         `scaling` that keeps the columns within its bounds.
 
     loss : str or callable, default="mean_squared_error"
-        Loss that the training minimises, as in Keras.
+        Loss that the training minimises: the name of a Keras loss, a
+        `keras.losses.Loss`, or a function of rows and outputs. Its mean over the rows
+        of a batch is taken, whatever the `reduction` of a `Loss`.
 
     optimizer : str or keras.optimizers.Optimizer, default="adam"
         Name of a Keras optimizer, or an instance that serves as a prototype: it keeps
@@ -115,7 +117,8 @@ class AutoencoderOutlierDetector(
 
     early_stopping : bool, default=False
         Whether to hold rows back and stop when their loss no longer falls; the weights
-        of the best epoch are kept. Without it, exactly `epochs` passes are made.
+        of the last epoch in which it fell by more than `tol` are kept. Without it,
+        exactly `epochs` passes are made.
 
     validation_fraction : float, default=0.1
         Fraction of the rows that early stopping holds back, in (0, 1).
@@ -125,6 +128,13 @@ class AutoencoderOutlierDetector(
 
     tol : float, default=1e-4
         By how much the held-out loss must fall to count as an improvement.
+
+    masking : float, default=0.0
+        Largest share of its cells that a row loses during training, in [0, 1]: each row
+        of a batch draws its own share from U(0, `masking`), and the cells it loses are
+        set to the mean of their column, while the network must give back the whole row
+        [3]_. It then cannot simply copy, and learns how the columns depend on each
+        other. 0 trains a plain autoencoder.
 
     scaling : {"standard", "minmax", "robust"} or None, default="standard"
         How columns are scaled before they enter the network: to mean 0 and standard
@@ -217,6 +227,8 @@ class AutoencoderOutlierDetector(
     .. [1] Sakurada, M. & Yairi, T. (2014). "Anomaly detection using autoencoders with
        nonlinear dimensionality reduction." MLSDA. :doi:`10.1145/2689746.2689747`
     .. [2] Tukey, J. W. (1977). "Exploratory Data Analysis." Addison-Wesley.
+    .. [3] Vincent, P., Larochelle, H., Lajoie, I., Bengio, Y. & Manzagol, P.-A. (2010).
+       "Stacked denoising autoencoders." JMLR 11, 3371-3408.
 
     Examples
     --------
@@ -250,6 +262,7 @@ class AutoencoderOutlierDetector(
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
+        "masking": [Interval(Real, 0, 1, closed="both")],
         "scaling": [StrOptions({"standard", "minmax", "robust"}), None],
         "n_estimators": [Interval(Integral, 1, None, closed="left")],
         "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
@@ -274,6 +287,7 @@ class AutoencoderOutlierDetector(
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
         tol: float = 1e-4,
+        masking: float = 0.0,
         scaling: str | None = "standard",
         n_estimators: int = 1,
         contamination: float | str = "auto",
@@ -294,6 +308,7 @@ class AutoencoderOutlierDetector(
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
+        self.masking = masking
         self.scaling = scaling
         self.n_estimators = n_estimators
         self.contamination = contamination
@@ -345,6 +360,11 @@ class AutoencoderOutlierDetector(
         """
         with self._unchanged_on_failure():
             X = validate_data(self, X, dtype=[np.float64, np.float32])
+            if callbacks is not None and not isinstance(callbacks, Sequence):
+                raise TypeError(
+                    "callbacks must be a list of keras.callbacks.Callback. Got "
+                    f"{callbacks!r} instead."
+                )
             split_seed, weights_seeds, shuffle_seeds = self._draw_seeds()
             training_rows, held_out_rows = self._split(len(X), split_seed)
             self._center, self._scale = fit_scaling(X, self.scaling)
@@ -436,8 +456,7 @@ class AutoencoderOutlierDetector(
         """Resolve what the parameters leave open, and train or recall."""
         architecture, optimizer = self._architecture, self.optimizer
         brings_its_rate = not isinstance(optimizer, str)
-        if brings_its_rate:
-            optimizer = serialize_optimizer(optimizer)
+        optimizer_key = serialize_optimizer(optimizer) if brings_its_rate else optimizer
         batch_size = min(self.batch_size, len(training_rows))
         n_batches = -(-len(training_rows) // batch_size)
         if self.epochs == "auto":
@@ -454,7 +473,7 @@ class AutoencoderOutlierDetector(
             memory = check_memory(self.memory)
             train_or_recall = memory.cache(train, ignore=["build_model", "verbose"])
         trainings = train_or_recall(
-            (__version__, architecture, self.loss, optimizer),
+            (__version__, architecture, self.loss, optimizer_key),
             partial(build_training_model, architecture, self.loss, optimizer),
             rows,
             training_rows,
@@ -466,9 +485,22 @@ class AutoencoderOutlierDetector(
             learning_rate_schedule=(
                 "constant" if brings_its_rate else self.learning_rate_schedule
             ),
+            masking=float(self.masking),
+            mask_values=rows.compute_mean()
+            if self.masking
+            else np.zeros(rows.shape[1]),
             early_stopping=early_stopping,
             callbacks=callbacks or (),
             verbose=self.verbose,
+            is_reusable=all(
+                isinstance(kind, str)
+                for kind in (
+                    self.activation,
+                    self.output_activation,
+                    self.loss,
+                    optimizer,
+                )
+            ),
         )
         if self.early_stopping and not all(t.ended_by_itself for t in trainings):
             warnings.warn(
@@ -483,12 +515,16 @@ class AutoencoderOutlierDetector(
         self, scores: NDArray[np.float64], rows: ScaledRows
     ) -> None:
         """Raise if the network's errors dwarf what it was to reproduce."""
-        error = -scores.mean()
-        if not error <= 100 and not error <= 100 * (size := rows.compute_mean_size()):
+        with np.errstate(over="ignore"):
+            error = -scores.mean()
+        if error <= 100.0:  # scaled rows are of size 1: only beyond is a look due
+            return
+        size = rows.compute_mean_size()
+        if error > 100.0 * size:
             raise ValueError(
-                "Training diverged: the network's mean absolute error on its training "
-                f"rows is {error:.3g}, where the rows' mean absolute value is "
-                f"{size:.3g} (both scaled). Lower the learning rate."
+                "Training diverged: the network's mean absolute error on the rows is "
+                f"{error:.3g}, where their mean absolute value is {size:.3g} (both "
+                "scaled). Lower the learning rate."
             )
 
     # ------------------------------------------------------------------ scoring
@@ -592,10 +628,13 @@ class AutoencoderOutlierDetector(
         """Scores of validated rows."""
         scores = np.empty(len(X))
         rows = ScaledRows(X, self._center, self._scale)
-        for block, inputs, outputs in iterate_forward(rows, self._networks):
-            errors = [mean_absolute_error(inputs, output) for output in outputs]
-            scores[block] = -np.mean(errors, axis=0)
-        return scores
+        with np.errstate(over="ignore", invalid="ignore"):
+            for block, inputs, outputs in iterate_forward(rows, self._networks):
+                errors = [mean_absolute_error(inputs, output) for output in outputs]
+                scores[block] = -np.mean(errors, axis=0)
+        # A row so far out that its error overflows is the least normal of all.
+        lowest = np.finfo(np.float64).min
+        return np.nan_to_num(scores, copy=False, nan=lowest, neginf=lowest)
 
     @cached_property
     def _networks(self) -> list[list[Layer]]:

@@ -201,7 +201,8 @@ class AnomalyScoreDisplay:
         marked : mapping of str to array-like, default=None
             Rows to be marked by vertical lines, by their name in the legend. Each value
             is one row, of shape (n_features,), or several, of shape
-            (n_marked, n_features).
+            (n_marked, n_features). A row of a frame keeps the names of its columns as a
+            frame, ``frame.iloc[[0]]``.
 
         bins : int, sequence of float or str, default=50
             Number of bins over the range of the scores, or their edges, or a rule of

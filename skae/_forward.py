@@ -10,11 +10,14 @@ multiples of 16 and no sum had more than 256 terms; longer sums are added up her
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erf
+
+if TYPE_CHECKING:
+    from skae._scaling import ScaledRows
 
 BLOCK_ROWS = 256
 MULTIPLE = 16
@@ -49,17 +52,8 @@ def make_layers(
     return layers
 
 
-class RowReader(Protocol):
-    """Rows in the network's units, read a block at a time."""
-
-    @property
-    def shape(self) -> tuple[int, int]: ...
-
-    def read(self, rows: slice, out: NDArray[np.float64]) -> NDArray[np.float64]: ...
-
-
 def iterate_forward(
-    rows: RowReader, networks: Sequence[Sequence[Layer]]
+    rows: ScaledRows, networks: Sequence[Sequence[Layer]]
 ) -> Iterator[tuple[slice, NDArray[np.float64], list[NDArray[np.float64]]]]:
     """Yield (slice of rows, what went in, what came out of each network) by blocks.
 
@@ -94,10 +88,11 @@ def _apply(
         terms = slice(start, start + MAX_TERMS)
         out += np.matmul(inputs[:, terms], layer.kernel[terms])
     out += layer.bias
-    # The filling stays zero: an activation may see neither it nor its neighbours.
-    activated = layer.activate(out[:, : layer.width])
-    if activated.base is not out:
-        out[:, : layer.width] = activated
+    # The filling stays zero, and an activation such as softmax does not see it.
+    values = out[:, : layer.width]
+    activated = layer.activate(values)
+    if activated is not values:
+        values[...] = activated
     return out
 
 
@@ -196,13 +191,22 @@ ACTIVATIONS: dict[str, Callable[[NDArray], NDArray]] = {
 
 # Where the outputs of an activation lie, for those that do not reach every number.
 OUTPUT_RANGES: dict[str, tuple[float, float]] = {
+    "elu": (-1.0, np.inf),
     "exponential": (0.0, np.inf),
+    "gelu": (-0.17, np.inf),
     "hard_sigmoid": (0.0, 1.0),
+    "hard_tanh": (-1.0, 1.0),
+    "log_sigmoid": (-np.inf, 0.0),
+    "mish": (-0.31, np.inf),
     "relu": (0.0, np.inf),
     "relu6": (0.0, 6.0),
+    "selu": (-1.76, np.inf),
     "sigmoid": (0.0, 1.0),
+    "silu": (-0.28, np.inf),
     "softmax": (0.0, 1.0),
     "softplus": (0.0, np.inf),
     "softsign": (-1.0, 1.0),
+    "sparse_sigmoid": (0.0, 1.0),
+    "swish": (-0.28, np.inf),
     "tanh": (-1.0, 1.0),
 }

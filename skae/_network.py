@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import operator
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -74,7 +76,7 @@ def draw_initial_weights(
 def build_training_model(
     architecture: Architecture,
     loss: str | Callable[..., Any],
-    optimizer: str | SerializedOptimizer,
+    optimizer: str | keras.optimizers.Optimizer,
 ) -> keras.Model:
     """A compiled autoencoder on scaled rows, all weights zero.
 
@@ -86,9 +88,9 @@ def build_training_model(
     model = keras.Model(rows, _chain(layers, rows), name="autoencoder")
     model.compile(
         optimizer=(
-            deserialize_optimizer(optimizer)
-            if isinstance(optimizer, SerializedOptimizer)
-            else _interpret("optimizer", optimizer, keras.optimizers.get)
+            _interpret("optimizer", optimizer, keras.optimizers.get)
+            if isinstance(optimizer, str)
+            else type(optimizer).from_config(optimizer.get_config())
         ),
         loss=_interpret("loss", loss, keras.losses.get),
         auto_scale_loss=False,
@@ -114,13 +116,8 @@ def build_models_in_user_units(
     n_encoder, n_codes = architecture.n_encoder_layers, architecture.n_codes
     rows = keras.Input((architecture.n_features,), dtype="float64", name="rows")
     codes = keras.Input((len(networks) * n_codes,), dtype="float64", name="codes")
-    # Arrays, since Keras would round lists to float32.
-    scaled_rows = keras.layers.Rescaling(
-        scale=1.0 / scale, offset=-center / scale, dtype="float64", name="scale"
-    )(rows)
-    unscale = keras.layers.Rescaling(
-        scale=scale, offset=center, dtype="float64", name="unscale"
-    )
+    scaled_rows = _make_rescaling("scale", 1.0 / scale, -center / scale)(rows)
+    unscale = _make_rescaling("unscale", scale, center)
     member_codes, reconstructions, decoded = [], [], []
     for i, weights in enumerate(networks):
         prefix = f"network_{i + 1}_" if len(networks) > 1 else ""
@@ -165,19 +162,29 @@ def make_keras_activation(activation: Activation) -> Callable[[NDArray], NDArray
 
 
 class SerializedOptimizer(NamedTuple):
-    """Name and configuration of a Keras optimizer, without its variables."""
+    """Where a Keras optimizer's class is found, and its configuration."""
 
+    module: str
+    name: str
     config: dict[str, Any]
 
 
 def serialize_optimizer(optimizer: keras.optimizers.Optimizer) -> SerializedOptimizer:
-    return SerializedOptimizer(import_keras().optimizers.serialize(optimizer))
+    """An optimizer as plain values, without its variables."""
+    kind = type(optimizer)
+    return SerializedOptimizer(
+        kind.__module__, kind.__qualname__, optimizer.get_config()
+    )
 
 
 def deserialize_optimizer(
     serialized: SerializedOptimizer,
 ) -> keras.optimizers.Optimizer:
-    return import_keras().optimizers.deserialize(serialized.config)
+    """A fresh optimizer from what `serialize_optimizer` returned."""
+    import_keras()
+    module = importlib.import_module(serialized.module)
+    kind = operator.attrgetter(serialized.name)(module)
+    return kind.from_config(serialized.config)
 
 
 def _make_dense_layers(
@@ -203,6 +210,26 @@ def _make_dense_layers(
     ]
 
 
+def _make_rescaling(
+    name: str, scale: NDArray[np.float64], offset: NDArray[np.float64]
+) -> keras.layers.Layer:
+    """A layer in float64 that multiplies each column with its scale and adds an offset.
+
+    Not Keras's `Rescaling`, which looks at the global image data format.
+    """
+    layer = import_keras().layers.EinsumDense(
+        "bd,d->bd",
+        output_shape=(len(scale),),
+        bias_axes="d",
+        kernel_initializer="zeros",
+        dtype="float64",
+        name=name,
+    )
+    layer.build((None, len(scale)))
+    layer.set_weights([scale, offset])
+    return layer
+
+
 def _chain(layers: Sequence[Any], inputs: Any) -> Any:
     """The output of layers applied one after another."""
     outputs = inputs
@@ -212,16 +239,26 @@ def _chain(layers: Sequence[Any], inputs: Any) -> Any:
 
 
 def _interpret_activation(activation: Activation) -> Callable[..., Any]:
-    keras = import_keras()
+    """A function that Keras can trace and that keeps the shape of its argument."""
+    import tensorflow as tf
+
     function: Callable[..., Any] = _interpret(
-        "activation", activation, keras.activations.get
+        "activation", activation, import_keras().activations.get
     )
-    inputs = keras.ops.zeros((1, 4), dtype="float32")
-    output_shape = tuple(function(inputs).shape)
-    if output_shape != (1, 4):
+    try:
+        traced = tf.function(function, autograph=False).get_concrete_function(
+            tf.TensorSpec((3, 4), tf.float32)
+        )
+        output_shape = tuple(traced.output_shapes)
+    except Exception as error:  # whatever the user's function raises
+        raise ValueError(
+            "activation and output_activation must be functions of one tensor that "
+            f"TensorFlow can trace; {activation!r} failed: {error}"
+        ) from error
+    if output_shape != (3, 4):
         raise ValueError(
             "activation and output_activation must map an array to one of the same "
-            f"shape; {activation!r} maps (1, 4) to {output_shape}."
+            f"shape; {activation!r} maps (3, 4) to {output_shape}."
         )
     return function
 
@@ -230,7 +267,7 @@ def _interpret(parameter: str, value: Any, get: Callable[[Any], Any]) -> Any:
     """What Keras understands by a parameter, or an error that names the parameter."""
     try:
         return get(value)
-    except ValueError as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise ValueError(
             f"The {parameter!r} parameter, if a string, must be a name that Keras "
             f"knows. Got {value!r} instead."

@@ -44,6 +44,13 @@ class ScaledRows:
         high = (self.X.max(axis=0) - self.center) * self.factor
         return float(low.min()), float(high.max())
 
+    def compute_mean(self) -> NDArray[np.float64]:
+        """The mean of each column."""
+        sums = (
+            self.X[r].sum(axis=0, dtype=np.float64) for r in _chunks_of_rows(self.X)
+        )
+        return (sum(sums) / self.shape[0] - self.center) * self.factor
+
     def compute_mean_size(self) -> float:
         """The mean absolute value."""
         deviations = (np.abs(self.X[r] - self.center) for r in _chunks_of_rows(self.X))
@@ -62,7 +69,7 @@ def fit_scaling(
         May be a memory map: it is read a chunk at a time.
     scaling : {"standard", "minmax", "robust"} or None
         Mean and standard deviation; minimum and range; median and interquartile range
-        (the standard deviation where more than half of a column is one value); or
+        (the standard deviation where at least half of a column is one value); or
         none.
 
     Returns
@@ -72,23 +79,24 @@ def fit_scaling(
     n_samples, n_features = X.shape
     if scaling is None:
         return np.zeros(n_features), np.ones(n_features)
-    if scaling == "minmax":
-        chunks = [X[rows] for rows in _chunks_of_rows(X)]
-        low = np.min([chunk.min(axis=0) for chunk in chunks], axis=0).astype(float)
-        high = np.max([chunk.max(axis=0) for chunk in chunks], axis=0).astype(float)
-        return _checked(low, high - low)
-    standard = StandardScaler()
     with np.errstate(over="ignore", invalid="ignore"):  # `_checked` reports it
+        if scaling == "minmax":
+            chunks = [X[rows] for rows in _chunks_of_rows(X)]
+            low = np.min([chunk.min(axis=0) for chunk in chunks], axis=0).astype(float)
+            high = np.max([chunk.max(axis=0) for chunk in chunks], axis=0).astype(float)
+            return _checked(low, high - low)
+        standard = StandardScaler()
         for rows in _chunks_of_rows(X):
             standard.partial_fit(X[rows].astype(np.float64))
-    if scaling == "standard":
-        return _checked(standard.mean_, standard.scale_)
-    quartiles = np.empty((3, n_features))
-    for columns in gen_batches(n_features, max(1, CHUNK_BYTES // (8 * n_samples))):
-        values = X[:, columns].astype(np.float64)
-        quartiles[:, columns] = np.percentile(values, [25, 50, 75], axis=0)
-    low, median, high = quartiles
-    return _checked(median, np.where(high > low, high - low, standard.scale_))
+        deviation = np.where(np.isfinite(standard.var_), standard.scale_, np.inf)
+        if scaling == "standard":
+            return _checked(standard.mean_, deviation)
+        quartiles = np.empty((3, n_features))
+        for columns in gen_batches(n_features, max(1, CHUNK_BYTES // (8 * n_samples))):
+            values = X[:, columns].astype(np.float64)
+            quartiles[:, columns] = np.percentile(values, [25, 50, 75], axis=0)
+        low, median, high = quartiles
+        return _checked(median, np.where(high > low, high - low, deviation))
 
 
 def unscale(
@@ -115,5 +123,6 @@ def _checked(
             f"in column(s) {np.flatnonzero(overflows).tolist()}. Divide their values "
             "by a power of ten before fitting."
         )
-    is_rounding_noise = spread <= 10 * np.finfo(np.float64).eps * np.abs(center)
-    return center, np.where(is_rounding_noise, 1.0, spread)
+    limits = np.finfo(np.float64)
+    is_noise = spread <= np.maximum(10 * limits.eps * np.abs(center), limits.tiny)
+    return center, np.where(is_noise, 1.0, spread)

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,22 +21,20 @@ from skae._tensorflow import first_xla_compilation_silenced
 if TYPE_CHECKING:
     import keras
 
-CHUNK_BYTES = 2**24  # of float32 rows, handed to the compiled loop at once
-MAX_CHUNK_UPDATES = 1024  # so that an interrupt does not wait long
+    from skae._scaling import ScaledRows
+
+# What one call of the compiled loop is given: little memory, and work for about a
+# second, since an interrupt waits for its end.
+CHUNK_BYTES = 2**24
+CHUNK_OPERATIONS = 2e10
+MAX_CHUNK_UPDATES = 1024
+
 MAX_IDLE_TRAINERS = 16
+MAX_IDLE_WEIGHTS = 10**7  # 120 MB with the two moments of Adam
 
 # XLA fuses what lies between the matrix products, and takes about 2 s to compile.
 XLA_MIN_UPDATE_OPERATIONS = 1e8
 XLA_MIN_OPERATIONS = 1e12
-
-
-class RowReader(Protocol):
-    """Rows in the network's units, read by their indices."""
-
-    @property
-    def shape(self) -> tuple[int, int]: ...
-
-    def read(self, rows: NDArray[np.intp], out: NDArray) -> NDArray: ...
 
 
 class EarlyStopping(NamedTuple):
@@ -59,7 +57,7 @@ class Training(NamedTuple):
 def train(
     key: Hashable,
     build_model: Callable[[], keras.Model],
-    rows: RowReader,
+    rows: ScaledRows,
     training_rows: NDArray[np.intp],
     initial_weights: Sequence[Sequence[NDArray[np.float32]]],
     shuffle_seeds: Sequence[int],
@@ -68,34 +66,48 @@ def train(
     batch_size: int,
     learning_rate: float | None,
     learning_rate_schedule: str,
+    masking: float,
+    mask_values: NDArray[np.float64],
     early_stopping: EarlyStopping | None,
     callbacks: Sequence[Any],
     verbose: int,
+    is_reusable: bool = True,
 ) -> list[Training]:
     """Train one network after another on some of the rows, shuffled before each epoch.
 
     There is a network for each of the initial weights and shuffle seeds; all share one
     compiled loop. `key` stands for everything that the model of `build_model` depends
-    on. The learning rate is None for an optimizer that brings its own.
+    on. The learning rate is None for an optimizer that brings its own. With `masking`
+    above 0, each row of a batch loses a share of its cells drawn from U(0, masking):
+    they are set to the column's value in `mask_values`, while the network must give
+    back the whole row.
     """
     n_batches = -(-len(training_rows) // batch_size)
-    factors = _compute_rate_factors(learning_rate_schedule, epochs * n_batches)
-    n_updates = len(initial_weights) * len(factors)
-    xla_batch_size = _choose_xla_batch_size(initial_weights[0], batch_size, n_updates)
+    n_updates = len(initial_weights) * epochs * n_batches
+    operations = _count_operations(initial_weights[0], batch_size)
+    xla_batch_size = _choose_xla_batch_size(batch_size, operations, n_updates)
     with (
         _borrowed_trainer(
-            key, build_model, xla_batch_size, give_back=not callbacks
+            (key, masking, xla_batch_size),
+            lambda: Trainer(build_model(), masking, xla_batch_size),
+            # A function may change behind its name, and callbacks keep the model.
+            give_back=is_reusable and not callbacks,
         ) as trainer,
         _Progress(n_updates, verbose) as progress,
     ):
         trainings = []
         for weights, seed in zip(initial_weights, shuffle_seeds, strict=True):
-            trainer.reset(weights, learning_rate)
-            batches = _Batches(training_rows, batch_size, seed)
-            watch = _Watch(trainer.model, callbacks, early_stopping, epochs, n_batches)
+            trainer.reset(weights, learning_rate, mask_values)
             trainings.append(
                 _train_network(
-                    trainer, rows, batches, factors, early_stopping, watch, progress
+                    trainer,
+                    rows,
+                    _Batches(training_rows, batch_size, seed),
+                    _RateFactors(learning_rate_schedule, epochs * n_batches),
+                    early_stopping,
+                    _Watch(trainer.model, callbacks, early_stopping, epochs, n_batches),
+                    progress,
+                    chunk_updates=int(CHUNK_OPERATIONS / operations),
                 )
             )
         return trainings
@@ -103,19 +115,19 @@ def train(
 
 def _train_network(
     trainer: Trainer,
-    rows: RowReader,
+    rows: ScaledRows,
     batches: _Batches,
-    factors: NDArray[np.float64],
+    factors: _RateFactors,
     early_stopping: EarlyStopping | None,
     watch: _Watch,
     progress: _Progress,
+    chunk_updates: int,
 ) -> Training:
     """One update for each of the rate factors, unless a callback ends it before."""
     epochs = len(factors) // len(batches)
-    chunk_updates = 1
-    if not watch.watches_updates:
-        updates_in_memory = CHUNK_BYTES // (4 * batches.size * rows.shape[1])
-        chunk_updates = min(max(1, updates_in_memory), MAX_CHUNK_UPDATES)
+    updates_in_memory = CHUNK_BYTES // (4 * batches.size * rows.shape[1])
+    chunk_updates = min(chunk_updates, updates_in_memory, MAX_CHUNK_UPDATES)
+    chunk_updates = 1 if watch.watches_updates else max(1, chunk_updates)
     # Nobody looks at an unwatched training between epochs: short ones share a call.
     epochs_at_once = max(1, chunk_updates // len(batches))
     if watch.is_watched or progress.is_shown:
@@ -131,7 +143,7 @@ def _train_network(
         epoch = len(loss_curve)
         watch.callbacks.on_epoch_begin(epoch)
         base_rate = trainer.read_learning_rate()  # a callback may have set it
-        indices, counts = batches.draw(min(epochs_at_once, epochs - epoch))
+        indices, counts, seeds = batches.draw(min(epochs_at_once, epochs - epoch))
         losses = np.empty(len(counts))
         for start in range(0, len(counts), chunk_updates):
             chunk = slice(start, start + chunk_updates)
@@ -140,7 +152,9 @@ def _train_network(
             losses[chunk] = trainer.run_updates(
                 rows.read(chunk_rows, out=buffer[: len(chunk_rows)]),
                 counts[chunk],
-                base_rate * factors[epoch * len(batches) :][chunk],
+                base_rate
+                * factors.compute(len(batches) * epoch + start, len(counts[chunk])),
+                seeds[chunk],
             )
             _check_finite(losses[chunk], epoch, base_rate)
             watch.after_updates(start, losses[chunk])
@@ -153,6 +167,7 @@ def _train_network(
             logs["val_loss"] = trainer.evaluate(rows, early_stopping.rows)
             validation_loss_curve.append(logs["val_loss"])
         watch.callbacks.on_epoch_end(len(loss_curve) - 1, logs)
+    trainer.finalize()
     watch.callbacks.on_train_end(logs)
 
     return Training(
@@ -163,12 +178,15 @@ def _train_network(
     )
 
 
+def _count_operations(weights: Sequence[NDArray[np.float32]], batch_size: int) -> float:
+    """Floating-point operations of the matrix products of one update."""
+    return 6.0 * batch_size * sum(kernel.size for kernel in weights[::2])
+
+
 def _choose_xla_batch_size(
-    weights: Sequence[NDArray[np.float32]], batch_size: int, n_updates: int
+    batch_size: int, operations: float, n_updates: int
 ) -> int | None:
     """The size of the batches for which XLA compiles the update; None to do without."""
-    n_multiplications = 3 * batch_size * sum(kernel.size for kernel in weights[::2])
-    operations = 2.0 * n_multiplications
     if operations < XLA_MIN_UPDATE_OPERATIONS:
         return None
     return batch_size if n_updates * operations >= XLA_MIN_OPERATIONS else None
@@ -180,8 +198,12 @@ class Trainer:
     With `xla_batch_size`, batches of that many rows go through XLA, the others not.
     """
 
-    def __init__(self, model: keras.Model, xla_batch_size: int | None = None):
+    def __init__(self, model: keras.Model, masking: float, xla_batch_size: int | None):
+        import tensorflow as tf
+
         self.model = model
+        self._masking = masking
+        self._mask_values = tf.Variable(tf.zeros(model.input_shape[1]), trainable=False)
         self._xla_batch_size = xla_batch_size
         self._variables = [variable.value for variable in model.trainable_variables]
         self._fresh_optimizer_state = [
@@ -190,7 +212,7 @@ class Trainer:
         ]
         # An optimizer with a schedule of its own computes its rate by itself.
         self._rate_is_settable = isinstance(
-            model.optimizer.get_config()["learning_rate"], float
+            model.optimizer.get_config().get("learning_rate"), float
         )
 
     @cached_property
@@ -205,19 +227,23 @@ class Trainer:
             tf.TensorSpec([None, self._xla_batch_size, n_features], tf.float32),
             tf.TensorSpec([None], tf.int32),
             tf.TensorSpec([None], tf.float32),
+            tf.TensorSpec([None, 2], tf.int32),
         )
 
     @cached_property
     def _compiled_loss(self) -> Any:
-        """`_compute_loss`, compiled once for any number of rows."""
+        """`_evaluate`, compiled once for any number of rows."""
         import tensorflow as tf
 
-        return tf.function(self._compute_loss, autograph=False).get_concrete_function(
+        return tf.function(self._evaluate, autograph=False).get_concrete_function(
             tf.TensorSpec([None, self.model.input_shape[1]], tf.float32)
         )
 
     def reset(
-        self, weights: Sequence[NDArray[np.float32]], learning_rate: float | None
+        self,
+        weights: Sequence[NDArray[np.float32]],
+        learning_rate: float | None,
+        mask_values: NDArray[np.float64],
     ) -> None:
         """Give the model these weights, and its optimizer the state of a new one."""
         self.model.stop_training = False
@@ -229,6 +255,7 @@ class Trainer:
             variable.assign(state)
         if learning_rate is not None:
             self.set_learning_rate(learning_rate)
+        self._mask_values.assign(mask_values.astype(np.float32))
 
     def read_learning_rate(self) -> float:
         """The optimizer's present rate, as in float32 whatever Keras keeps it in."""
@@ -239,16 +266,29 @@ class Trainer:
         if self._rate_is_settable:
             self.model.optimizer.learning_rate = learning_rate
 
+    def finalize(self) -> None:
+        """Let the optimizer have the last word, such as an average over its steps."""
+        self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
+
+    @property
+    def n_weights(self) -> int:
+        return self.model.count_params()
+
     def read_weights(self) -> list[NDArray[np.float32]]:
         return [variable.numpy() for variable in self._variables]
 
     def run_updates(
-        self, rows: NDArray, counts: NDArray[np.int32], rates: NDArray[np.float64]
+        self,
+        rows: NDArray[np.float32],
+        counts: NDArray[np.int32],
+        rates: NDArray[np.float64],
+        seeds: NDArray[np.int32],
     ) -> NDArray[np.float32]:
         """One update for each batch; the loss of each, before its update.
 
         `rows` are the batches one after another, all of one length; of batch i the
-        first `counts[i]` rows count, at the learning rate `rates[i]`.
+        first `counts[i]` rows count, at the learning rate `rates[i]` and with masks
+        from the two integers `seeds[i]`.
         """
         import tensorflow as tf
 
@@ -260,10 +300,11 @@ class Trainer:
                 tf.constant(batches),
                 tf.constant(counts),
                 tf.constant(rates, tf.float32),
+                tf.constant(seeds),
             ).numpy()
         return losses
 
-    def evaluate(self, rows: RowReader, indices: NDArray[np.intp]) -> float:
+    def evaluate(self, rows: ScaledRows, indices: NDArray[np.intp]) -> float:
         """The mean loss of some of the rows."""
         import tensorflow as tf
 
@@ -276,7 +317,9 @@ class Trainer:
             total += float(loss) * len(chunk)
         return total / len(indices)
 
-    def _update_on_each_batch(self, batches: Any, counts: Any, rates: Any) -> Any:
+    def _update_on_each_batch(
+        self, batches: Any, counts: Any, rates: Any, seeds: Any
+    ) -> Any:
         import tensorflow as tf
 
         xla_update = tf.function(self._update, autograph=False, jit_compile=True)
@@ -284,14 +327,14 @@ class Trainer:
 
         def update(i: Any, losses: Any) -> tuple[Any, Any]:
             def update_plainly() -> Any:
-                return self._update(batches[i, : counts[i]], rates[i])
+                return self._update(batches[i, : counts[i]], rates[i], seeds[i])
 
             if self._xla_batch_size is None:
                 loss = update_plainly()
             else:
                 loss = tf.cond(
                     counts[i] == self._xla_batch_size,
-                    lambda: xla_update(batches[i], rates[i]),
+                    lambda: xla_update(batches[i], rates[i], seeds[i]),
                     update_plainly,
                 )
             return i + 1, losses.write(i, loss)
@@ -304,25 +347,44 @@ class Trainer:
         )
         return losses.stack()
 
-    def _update(self, rows: Any, rate: Any) -> Any:
+    def _update(self, rows: Any, rate: Any, seed: Any) -> Any:
         """One step of the optimizer on a batch; the loss before it."""
         import tensorflow as tf
 
+        inputs = rows
+        if self._masking > 0.0:
+            inputs = mask_cells(rows, self._mask_values, self._masking, seed)
         with tf.GradientTape() as tape:
-            loss = self._compute_loss(rows, training=True)
+            loss = self._compute_loss(rows, self.model(inputs, training=True))
         gradients = tape.gradient(loss, self._variables)
         if self._rate_is_settable:
             self.model.optimizer.learning_rate = rate
         self.model.optimizer.apply(gradients, self.model.trainable_variables)
         return loss
 
-    def _compute_loss(self, rows: Any, training: bool = False) -> Any:
+    def _evaluate(self, rows: Any) -> Any:
+        return self._compute_loss(rows, self.model(rows, training=False))
+
+    def _compute_loss(self, rows: Any, outputs: Any) -> Any:
         import tensorflow as tf
 
         # A `Loss` that is called computes in the user's global precision; its method
         # `call`, like a loss function, in that of the rows.
         loss = getattr(self.model.loss, "call", self.model.loss)
-        return tf.reduce_mean(loss(rows, self.model(rows, training=training)))
+        return tf.reduce_mean(loss(rows, outputs))
+
+
+def mask_cells(rows: Any, values: Any, masking: float, seed: Any) -> Any:
+    """Rows that have lost a share of their cells, each row its own from U(0, masking).
+
+    Lost cells take the `values` of their columns; the seed is two integers.
+    """
+    import tensorflow as tf
+
+    shape = (tf.shape(rows)[0], rows.shape[1] + 1)
+    uniform = tf.random.stateless_uniform(shape, seed, alg="philox")
+    is_lost = uniform[:, 1:] < masking * uniform[:, :1]
+    return tf.where(is_lost, values, rows)
 
 
 def _without_memory_if_zero(values: NDArray) -> NDArray:
@@ -338,16 +400,13 @@ _idle_trainers_lock = threading.Lock()
 
 @contextmanager
 def _borrowed_trainer(
-    key: Hashable,
-    build_model: Callable[[], keras.Model],
-    xla_batch_size: int | None,
-    give_back: bool,
+    key: Hashable, build_trainer: Callable[[], Trainer], give_back: bool
 ) -> Iterator[Trainer]:
     """An idle trainer of this key or a new one; kept for the next fit if all went well.
 
     One that callbacks have seen belongs to them from then on and is not given back.
     """
-    key, trainer = (key, xla_batch_size), None
+    trainer = None
     with _idle_trainers_lock:
         for i, (idle_key, idle_trainer) in enumerate(_idle_trainers):
             if idle_key == key:
@@ -355,12 +414,16 @@ def _borrowed_trainer(
                 del _idle_trainers[i]
                 break
     if trainer is None:
-        trainer = Trainer(build_model(), xla_batch_size)
+        trainer = build_trainer()
     yield trainer
     if give_back:
         with _idle_trainers_lock:
             _idle_trainers.append((key, trainer))
-            del _idle_trainers[:-MAX_IDLE_TRAINERS]
+            while (
+                len(_idle_trainers) > MAX_IDLE_TRAINERS
+                or sum(idle.n_weights for _, idle in _idle_trainers) > MAX_IDLE_WEIGHTS
+            ):
+                del _idle_trainers[0]
 
 
 class _Batches:
@@ -370,6 +433,7 @@ class _Batches:
         self.size = batch_size
         self._rows = rows
         self._rng = np.random.RandomState(seed)
+        self._mask_rng = np.random.RandomState([seed, 1])
         n_batches = -(-len(rows) // batch_size)
         self._counts = np.full(n_batches, batch_size, np.int32)
         self._counts[-1] = len(rows) - (n_batches - 1) * batch_size
@@ -377,8 +441,10 @@ class _Batches:
     def __len__(self) -> int:
         return len(self._counts)
 
-    def draw(self, n_epochs: int) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
-        """Row indices (n_batches, batch_size) and how many of each batch count.
+    def draw(
+        self, n_epochs: int
+    ) -> tuple[NDArray[np.intp], NDArray[np.int32], NDArray[np.int32]]:
+        """For each batch its row indices, how many of them count, and seeds for masks.
 
         A short batch is filled up with its epoch's first rows, which do not count.
         """
@@ -386,7 +452,11 @@ class _Batches:
         indices = [
             np.resize(self._rng.permutation(self._rows), shape) for _ in range(n_epochs)
         ]
-        return np.concatenate(indices), np.tile(self._counts, n_epochs)
+        counts = np.tile(self._counts, n_epochs)
+        seeds = self._mask_rng.randint(
+            np.iinfo(np.int32).max, size=(len(counts), 2), dtype=np.int32
+        )
+        return np.concatenate(indices), counts, seeds
 
     def average_over_epochs(self, losses: NDArray[np.float64]) -> list[float]:
         """The mean loss over the rows of each epoch, from the losses of its batches."""
@@ -437,26 +507,33 @@ def _overrides_batch_hooks(callback: Any) -> bool:
     """Whether a callback wants to be called around every update."""
     import keras
 
+    hooks = "on_batch_begin on_batch_end on_train_batch_begin on_train_batch_end"
     return any(
-        getattr(type(callback), hook) is not getattr(keras.callbacks.Callback, hook)
-        for hook in (
-            "on_batch_begin",
-            "on_batch_end",
-            "on_train_batch_begin",
-            "on_train_batch_end",
-        )
+        getattr(getattr(callback, hook), "__func__", None)
+        is not getattr(keras.callbacks.Callback, hook)
+        for hook in hooks.split()
     )
 
 
-def _compute_rate_factors(schedule: str, n_updates: int) -> NDArray[np.float64]:
+class _RateFactors:
     """What the learning rate is multiplied with at each update.
 
     "cosine" falls from 1 to 0 along half a cosine (Loshchilov & Hutter, 2017, "SGDR:
     stochastic gradient descent with warm restarts", ICLR).
     """
-    if schedule == "constant":
-        return np.ones(n_updates)
-    return 0.5 * (1.0 + np.cos(np.pi * np.arange(n_updates) / n_updates))
+
+    def __init__(self, schedule: str, n_updates: int):
+        self._schedule = schedule
+        self._n_updates = n_updates
+
+    def __len__(self) -> int:
+        return self._n_updates
+
+    def compute(self, first: int, n: int) -> NDArray[np.float64]:
+        """The factors of `n` updates."""
+        if self._schedule == "constant":
+            return np.ones(n)
+        return 0.5 * (1.0 + np.cos(np.pi * np.arange(first, first + n) / len(self)))
 
 
 class _Progress:

@@ -202,6 +202,60 @@ class TestTraining:
         assert curve[0] > curve[1]
         np.testing.assert_allclose(curve[2:], curve[1], rtol=1e-6)
 
+    def test_optimizer_of_the_users_own_class_trains(
+        self, make_detector, correlated_rows
+    ):
+        import keras
+
+        class HalfSpeed(keras.optimizers.SGD):
+            def update_step(self, gradient, variable, learning_rate):
+                super().update_step(gradient, variable, 0.5 * learning_rate)
+
+        half = make_detector(optimizer=HalfSpeed(0.02)).fit(correlated_rows)
+        full = make_detector(optimizer=keras.optimizers.SGD(0.01)).fit(correlated_rows)
+        np.testing.assert_allclose(half.loss_curve_, full.loss_curve_, rtol=1e-5)
+
+    @pytest.mark.parametrize("name", ["Lamb", "LossScaleOptimizer"])
+    def test_every_optimizer_of_keras_trains(
+        self, name, make_detector, correlated_rows
+    ):
+        import keras
+
+        optimizer = getattr(keras.optimizers, name)
+        if name == "LossScaleOptimizer":
+            optimizer = optimizer(keras.optimizers.SGD(0.01))
+        else:
+            optimizer = optimizer(0.01)
+        curve = make_detector(optimizer=optimizer).fit(correlated_rows).loss_curve_
+        assert curve[-1] < curve[0]
+
+    def test_optimizer_that_averages_its_steps_has_the_last_word(
+        self, make_detector, correlated_rows
+    ):
+        import keras
+
+        averaged = keras.optimizers.SGD(0.05, use_ema=True, ema_momentum=0.9)
+        scores = [
+            make_detector(optimizer=optimizer)
+            .fit(correlated_rows)
+            .score_samples(correlated_rows)
+            for optimizer in (averaged, keras.optimizers.SGD(0.05))
+        ]
+        assert not np.allclose(*scores)
+
+    def test_function_that_changed_behind_its_name_is_compiled_anew(
+        self, make_detector, correlated_rows
+    ):
+        weight = 1.0
+
+        def weighted(rows, outputs):
+            return weight * (rows - outputs) ** 2
+
+        first = make_detector(loss=weighted).fit(correlated_rows).loss_curve_[0]
+        weight = 100.0
+        later = make_detector(loss=weighted).fit(correlated_rows).loss_curve_[0]
+        np.testing.assert_allclose(later, 100 * first, rtol=0.1)
+
     def test_cosine_schedule_ends_in_smaller_steps(
         self, make_detector, correlated_rows
     ):
@@ -355,6 +409,7 @@ class TestInput:
                 "'activation' parameter, if a string, .* Got 'rleu'",
             ),
             ({"activation": "glu"}, "must map an array to one of the same shape"),
+            ({"activation": lambda x: np.maximum(x, 0)}, "one tensor that .* trace"),
             (
                 {"optimizer": "adma"},
                 "'optimizer' parameter, if a string, .* Got 'adma'",
@@ -395,6 +450,32 @@ class TestInput:
         X = np.random.RandomState(0).normal(size=(20, 3)) * [1.0, 1e200, 1.0]
         with pytest.raises(ValueError, match=r"overflows in column\(s\) \[1\]"):
             make_detector().fit(X)
+
+    @pytest.mark.parametrize("scaling", ["standard", "minmax", "robust"])
+    @pytest.mark.parametrize("size", [1e155, 1e160, 1e165])
+    def test_huge_numbers_fit_or_are_refused(self, size, scaling, make_detector):
+        X = np.random.RandomState(0).normal(size=(20, 3)) * size
+        if scaling == "minmax":
+            assert np.isfinite(make_detector(scaling=scaling).fit(X).offset_)
+        else:
+            with pytest.raises(ValueError, match="overflows in column"):
+                make_detector(scaling="standard").fit(X)
+
+    @pytest.mark.parametrize("scaling", ["standard", "minmax", "robust"])
+    def test_subnormal_spread_counts_as_none(self, scaling, make_detector):
+        X = np.random.RandomState(0).normal(size=(20, 3)) * 1e-310
+        scores = make_detector(scaling=scaling).fit(X).score_samples(X)
+        assert np.isfinite(scores).all()
+
+    @pytest.mark.parametrize("activation", ["relu", "exponential"])
+    def test_row_whose_error_overflows_is_the_least_normal(
+        self, activation, make_detector, correlated_rows
+    ):
+        detector = make_detector(hidden_layer_sizes=4, activation=activation)
+        detector.fit(correlated_rows * 1e-3)
+        far = np.full((1, 5), 1e308)
+        assert detector.score_samples(far) == np.finfo(np.float64).min
+        assert detector.predict(far) == -1
 
     def test_too_few_rows_for_early_stopping_is_an_error(self, make_detector):
         with pytest.raises(ValueError, match="early_stopping=True .* n_samples=1 "):
@@ -439,7 +520,7 @@ class TestInput:
 
     def test_input_is_never_written_to(self, make_detector, correlated_rows):
         X = correlated_rows.copy()
-        detector = make_detector(scaling=None).fit(X / X.std(axis=0))
+        detector = make_detector().fit(X)
         for method in (detector.predict, detector.transform, detector.reconstruct):
             method(X)
         detector.score(X)
@@ -538,6 +619,24 @@ class TestCallbacks:
         curve = detector.fit(correlated_rows, callbacks=[freeze]).loss_curve_
         assert curve[0] > curve[1]
         np.testing.assert_allclose(curve[2], curve[1], rtol=1e-6)
+
+    def test_of_lambda_kind_are_called_around_each_update(
+        self, make_detector, correlated_rows
+    ):
+        import keras
+
+        seen = []
+        callback = keras.callbacks.LambdaCallback(
+            on_train_batch_end=lambda batch, logs: seen.append(batch)
+        )
+        make_detector(epochs=1).fit(correlated_rows, callbacks=[callback])
+        assert seen == list(range(7))
+
+    def test_that_are_no_list_are_refused(self, make_detector, correlated_rows):
+        import keras
+
+        with pytest.raises(TypeError, match="callbacks must be a list"):
+            make_detector().fit(correlated_rows, callbacks=keras.callbacks.Callback())
 
     def test_that_watch_updates_are_called_around_each_one(
         self, make_detector, correlated_rows

@@ -51,7 +51,7 @@ def test_scoring_needs_memory_for_a_block_only(detector_and_rows):
     block_bytes = 256 * (X.shape[1] * 3 + 32 * 2 + 8) * 8
     output_bytes = 200_000 * 8
     tracemalloc.start()
-    detector._score_samples(many)
+    detector.score_samples(many)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < output_bytes + 2 * block_bytes + 2**20

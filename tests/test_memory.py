@@ -14,9 +14,9 @@ def trainings(monkeypatch):
     trained = []
     train_network = _training._train_network
 
-    def count(*arguments):
+    def count(*arguments, **keywords):
         trained.append(arguments)
-        return train_network(*arguments)
+        return train_network(*arguments, **keywords)
 
     monkeypatch.setattr(_training, "_train_network", count)
     return trained
@@ -50,6 +50,7 @@ def test_grid_over_contamination_trains_each_network_once(
         {"learning_rate": 0.1},
         {"learning_rate_schedule": "cosine"},
         {"batch_size": 33},
+        {"masking": 0.5},
         {"n_estimators": 2},
     ],
     ids=str,

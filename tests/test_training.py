@@ -22,9 +22,9 @@ def compilations(monkeypatch):
     built = []
     build = Trainer.__init__
 
-    def count(self, model, xla_batch_size=None):
+    def count(self, model, *arguments):
         built.append(weakref.ref(model))
-        build(self, model, xla_batch_size)
+        build(self, model, *arguments)
 
     monkeypatch.setattr(Trainer, "__init__", count)
     return built
@@ -69,9 +69,19 @@ def test_idle_compilations_are_bounded_and_the_others_let_go(
     assert [model() is not None for model in compilations] == [False, False, True, True]
 
 
+def test_idle_compilations_are_bounded_in_memory(
+    no_idle_trainers, monkeypatch, make_detector, correlated_rows
+):
+    monkeypatch.setattr(_training, "MAX_IDLE_WEIGHTS", 100)
+    make_detector(hidden_layer_sizes=50, epochs=1).fit(correlated_rows)
+    assert no_idle_trainers == []
+    make_detector(hidden_layer_sizes=2, epochs=1).fit(correlated_rows)
+    assert len(no_idle_trainers) == 1
+
+
 def test_every_row_is_trained_on_once_an_epoch():
     batches = _Batches(np.array([3, 5, 7, 11, 13]), batch_size=2, seed=0)
-    indices, counts = batches.draw(n_epochs=2)
+    indices, counts, _ = batches.draw(n_epochs=2)
     assert counts.tolist() == [2, 2, 1, 2, 2, 1]
     rows = [row[:count].tolist() for row, count in zip(indices, counts, strict=True)]
     first, second = sum(rows[:3], []), sum(rows[3:], [])
@@ -80,7 +90,7 @@ def test_every_row_is_trained_on_once_an_epoch():
 
 
 def test_short_last_batch_counts_for_its_rows_only(make_detector):
-    """One epoch at rate nearly zero: the loss is the mean over rows, not batches."""
+    """At a rate of nearly zero the loss is the mean over rows, not over batches."""
     X = np.random.RandomState(0).normal(size=(9, 3))
     X[0] = 100.0
     losses = [
@@ -100,6 +110,63 @@ def test_chunks_of_any_size_train_alike(monkeypatch, make_detector, correlated_r
     assert make_detector().fit(correlated_rows).loss_curve_ == whole
 
 
+class TestMasking:
+    @pytest.fixture
+    def mask(self):
+        """Rows of 4 columns, the masked rows, and which cells they lost (seed 1, 2)."""
+
+        def mask(masking):
+            import tensorflow as tf
+
+            rows = tf.random.stateless_uniform((5000, 4), (1, 2))
+            values = tf.constant([10.0, 20.0, 30.0, 40.0])
+            masked = _training.mask_cells(rows, values, masking, (3, 4)).numpy()
+            return masked, masked != rows.numpy()
+
+        return mask
+
+    @pytest.mark.parametrize("masking", [0.3, 1.0])
+    def test_each_row_loses_its_own_share_of_cells(self, masking, mask):
+        _, lost = mask(masking)
+        assert abs(lost.mean() - masking / 2) < 0.01
+        # Of one common share the numbers of lost cells would be binomial.
+        share = masking / 2
+        assert lost.sum(axis=1).var() > 1.05 * 4 * share * (1 - share)
+
+    def test_lost_cells_take_the_value_of_their_column(self, mask):
+        masked, lost = mask(1.0)
+        for column, value in enumerate([10.0, 20.0, 30.0, 40.0]):
+            assert (masked[lost[:, column], column] == value).all()
+
+    @pytest.mark.parametrize("scaling", ["standard", "minmax", None])
+    def test_masked_network_knows_a_cell_from_the_others(
+        self, scaling, make_detector, correlated_rows
+    ):
+        X = (correlated_rows - correlated_rows.mean(axis=0)) / correlated_rows.std(
+            axis=0
+        )
+        damaged = X.copy()
+        damaged[:, 0] = X[:, 0].mean()
+        errors = []
+        for masking in (0.0, 0.8):
+            detector = make_detector(
+                hidden_layer_sizes=(32, 8),
+                masking=masking,
+                epochs=300,
+                learning_rate=0.01,
+                scaling=scaling,
+            ).fit(X)
+            errors.append(np.abs(detector.reconstruct(damaged)[:, 0] - X[:, 0]).mean())
+        assert errors[1] < 0.7 * errors[0]
+
+    def test_nothing_masked_is_a_plain_autoencoder(
+        self, make_detector, correlated_rows
+    ):
+        plain = make_detector().fit(correlated_rows).loss_curve_
+        assert make_detector(masking=0).fit(correlated_rows).loss_curve_ == plain
+        assert make_detector(masking=0.1).fit(correlated_rows).loss_curve_ != plain
+
+
 class TestXLA:
     """XLA compiles the update where the work is large; here it is made to."""
 
@@ -112,7 +179,7 @@ class TestXLA:
     def test_trains_as_without_it(
         self, learning_rate_schedule, request, make_detector, correlated_rows
     ):
-        """200 rows in batches of 32: the last batch of each epoch, of 8, goes around."""
+        """200 rows in batches of 32: the last of each epoch, of 8, goes around XLA."""
         parameters = {"learning_rate_schedule": learning_rate_schedule, "epochs": 20}
         plain = make_detector(**parameters).fit(correlated_rows)
         request.getfixturevalue("xla_always")
@@ -128,7 +195,11 @@ class TestXLA:
 
         mnist = weights(784, 128, 64, 32, 64, 128, 784)
         table = weights(30, 128, 64, 32, 64, 128, 30)
-        choose = _training._choose_xla_batch_size
+
+        def choose(weights, batch_size, n_updates):
+            operations = _training._count_operations(weights, batch_size)
+            return _training._choose_xla_batch_size(batch_size, operations, n_updates)
+
         assert choose(mnist, batch_size=256, n_updates=20 * 235) == 256
         assert choose(mnist, batch_size=256, n_updates=235) is None
         assert choose(table, batch_size=128, n_updates=10**7) is None

@@ -44,12 +44,17 @@ PATIENCE = 4  # seconds that a server may take to answer
 
 def load_images(path):
     """Training and test images with values in [0, 1], and where they come from."""
-    cached = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
-    cached = cached / "datasets" / "mnist.npz"
-    if path is None and cached.exists():
-        path = cached
     if path is not None:
-        return *read_npz(path), str(path)
+        try:
+            return *read_npz(path), str(path)
+        except UNREADABLE as error:
+            sys.exit(
+                f"{path} must be an .npz file with the arrays x_train and x_test, as "
+                f"keras.datasets.mnist keeps it; reading it failed: {error}"
+            )
+    cached = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
+    with contextlib.suppress(*UNREADABLE):
+        return *read_npz(cached / "datasets" / "mnist.npz"), "MNIST"
     if (images := download_mnist()) is not None:
         return *images, "MNIST"
     print("MNIST is neither cached nor within reach: using scikit-learn's digits.")
@@ -57,16 +62,13 @@ def load_images(path):
     return *train_test_split(images, random_state=0), "load_digits"
 
 
+UNREADABLE = (OSError, EOFError, KeyError, TypeError, ValueError, BadZipFile)
+
+
 def read_npz(path):
     """Training and test images of a file in Keras's layout."""
-    try:
-        with np.load(path) as arrays:
-            return scale_pixels(arrays["x_train"]), scale_pixels(arrays["x_test"])
-    except (OSError, EOFError, KeyError, TypeError, ValueError, BadZipFile) as error:
-        sys.exit(
-            f"{path} must be an .npz file with the arrays x_train and x_test, as "
-            f"keras.datasets.mnist keeps it; reading it failed: {error}"
-        )
+    with np.load(path) as arrays:
+        return scale_pixels(arrays["x_train"]), scale_pixels(arrays["x_test"])
 
 
 def scale_pixels(images):
