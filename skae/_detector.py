@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -38,18 +38,24 @@ from skae._forward import (
     make_layers,
 )
 from skae._network import (
-    Architecture,
     SerializedOptimizer,
     build_models_in_user_units,
     build_training_model,
     deserialize_optimizer,
     draw_initial_weights,
     make_keras_activation,
+    plan_architecture,
     serialize_optimizer,
 )
 from skae._scaling import ScaledRows, fit_scaling, unscale
-from skae._scoring import make_synthetic_anomalies, mean_absolute_error
-from skae._training import EarlyStopping, Training, train
+from skae._scoring import (
+    STATISTICS_ROWS,
+    ScoreStatistics,
+    compute_anomaly,
+    compute_score_statistics,
+    make_synthetic_anomalies,
+)
+from skae._training import EarlyStopping, Training, hold_back_rows, train
 from skae._version import __version__
 
 if TYPE_CHECKING:
@@ -61,13 +67,23 @@ STATE_FORMAT = 1
 _DERIVED = ("_networks", "_models")  # from the weights, when first needed
 
 
+class _Seeds(NamedTuple):
+    """Seeds of held-out rows, of each network twice, and of the score statistics."""
+
+    split: int
+    weights: list[int]
+    shuffling: list[int]
+    sample: int
+
+
 class AutoencoderOutlierDetector(
     ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, BaseEstimator
 ):
-    """Outlier detection by the reconstruction error of an autoencoder.
+    """Outlier detection with an autoencoder.
 
-    An encoder maps each row to a narrow code, a decoder maps the code back; both are
-    trained to reproduce rows that are mostly normal. A row that comes back badly is an
+    An encoder maps each row to a code, a decoder maps the code back; both are trained
+    to reproduce rows that are mostly normal, from what is left of them after some cells
+    were masked. A row that comes back badly, or comes back as something unusual, is an
     outlier. Use it where normal rows follow relations between their columns (correlated
     measurements, images) that a new kind of row would break.
 
@@ -75,7 +91,7 @@ class AutoencoderOutlierDetector(
 
     Parameters
     ----------
-    hidden_layer_sizes : int or sequence of int, default=(64, 4)
+    hidden_layer_sizes : int or sequence of int, default=(256, 32)
         Widths of the encoder's layers; the last one is the code, and the decoder
         mirrors the others. ``(128, 64, 32)`` builds d-128-64-32-64-128-d for d
         columns.
@@ -101,10 +117,10 @@ class AutoencoderOutlierDetector(
         its own learning rate, so that `learning_rate` and `learning_rate_schedule` are
         not used, and is itself never trained with.
 
-    learning_rate : float, default=0.001
+    learning_rate : float, default=0.002
         Step size of the optimizer.
 
-    learning_rate_schedule : {"constant", "cosine"}, default="constant"
+    learning_rate_schedule : {"constant", "cosine"}, default="cosine"
         What becomes of the learning rate during training: it stays, or falls to zero
         along half a cosine.
 
@@ -129,7 +145,7 @@ class AutoencoderOutlierDetector(
     tol : float, default=1e-4
         By how much the held-out loss must fall to count as an improvement.
 
-    masking : float, default=0.0
+    masking : float, default=1.0
         Largest share of its cells that a row loses during training, in [0, 1]: each row
         of a batch draws its own share from U(0, `masking`), and the cells it loses are
         set to the mean of their column, while the network must give back the whole row
@@ -145,6 +161,10 @@ class AutoencoderOutlierDetector(
         Number of networks, trained from different initial weights, whose scores are
         averaged. `transform` concatenates their codes, `reconstruct` and
         `inverse_transform` average their outputs.
+
+    score_method : {"combined", "reconstruction"}, default="combined"
+        What makes a row anomalous: how badly it is reconstructed, and how unusual its
+        reconstruction is; or the mean absolute reconstruction error alone. See Notes.
 
     contamination : float or "auto", default="auto"
         Where the threshold lies. A float in (0, 0.5] is the share of the rows given to
@@ -210,14 +230,26 @@ class AutoencoderOutlierDetector(
 
     Notes
     -----
-    The score of a row x with d columns is minus its mean absolute reconstruction error
-    in the network's units [1]_::
+    With z the row x of d columns in the network's units and net(z) its reconstruction,
+    the score by ``score_method="reconstruction"`` is minus the mean absolute error
+    [1]_::
 
         score(x) = -1/d * sum_j |z_j - net(z)_j|,    z_j = (x_j - center_j) / scale_j
 
-    where net is the trained network and center and scale come from `scaling`; the
-    scores of several networks are averaged. Larger means more normal, as everywhere in
-    scikit-learn; scores are never positive.
+    where center and scale come from `scaling`. A network that was trained on outliers
+    too, or that goes on beyond the training rows as it does within, reproduces some of
+    them well. By ``score_method="combined"``, a row is therefore also anomalous if its
+    reconstruction is far from what is usual::
+
+        score(x) = -1/d * sum_j (|net(z)_j - m_j| / t + |z_j - net(z)_j| / s_j)
+
+    with m_j the median of column j over the training rows, t the root mean square of
+    z_j - m_j over all cells, and s_j the root mean square of z_j - net(z)_j plus a
+    tenth of its mean over the columns, all from at most 10,000 training rows. The two
+    terms are to each other as the statistics T^2 and SPE of process monitoring, which
+    the combined index of [4]_ adds up; here absolute values stand for squares, so that
+    the score is a sum over columns. Both never exceed 0. The scores of several networks
+    are averaged. Larger means more normal, as everywhere in scikit-learn.
 
     Training computes in float32, scoring in float64: a row's score does not depend on
     the rows around it.
@@ -229,6 +261,9 @@ class AutoencoderOutlierDetector(
     .. [2] Tukey, J. W. (1977). "Exploratory Data Analysis." Addison-Wesley.
     .. [3] Vincent, P., Larochelle, H., Lajoie, I., Bengio, Y. & Manzagol, P.-A. (2010).
        "Stacked denoising autoencoders." JMLR 11, 3371-3408.
+    .. [4] Yue, H. H. & Qin, S. J. (2001). "Reconstruction-based fault identification
+       using a combined index." Ind. Eng. Chem. Res. 40, 4403-4414.
+       :doi:`10.1021/ie000141+`
 
     Examples
     --------
@@ -242,7 +277,7 @@ class AutoencoderOutlierDetector(
     >>> detector.fit(benign[:250]).predict(malignant[:3])
     array([-1, -1, -1])
     >>> float((detector.predict(benign[250:]) == -1).mean().round(2))
-    0.1
+    0.03
     """
 
     _parameter_constraints: dict = {
@@ -265,6 +300,7 @@ class AutoencoderOutlierDetector(
         "masking": [Interval(Real, 0, 1, closed="both")],
         "scaling": [StrOptions({"standard", "minmax", "robust"}), None],
         "n_estimators": [Interval(Integral, 1, None, closed="left")],
+        "score_method": [StrOptions({"combined", "reconstruction"})],
         "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
         "memory": [str, HasMethods("cache"), None],
         "verbose": ["verbose"],
@@ -273,23 +309,24 @@ class AutoencoderOutlierDetector(
 
     def __init__(
         self,
-        hidden_layer_sizes: int | Sequence[int] = (64, 4),
+        hidden_layer_sizes: int | Sequence[int] = (256, 32),
         *,
         activation: str | Callable = "relu",
         output_activation: str | Callable = "linear",
         loss: str | Callable = "mean_squared_error",
         optimizer: str | keras.optimizers.Optimizer = "adam",
-        learning_rate: float = 0.001,
-        learning_rate_schedule: str = "constant",
+        learning_rate: float = 0.002,
+        learning_rate_schedule: str = "cosine",
         epochs: int | str = "auto",
         batch_size: int = 128,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
         tol: float = 1e-4,
-        masking: float = 0.0,
+        masking: float = 1.0,
         scaling: str | None = "standard",
         n_estimators: int = 1,
+        score_method: str = "combined",
         contamination: float | str = "auto",
         memory: str | Memory | None = None,
         verbose: int = 0,
@@ -311,6 +348,7 @@ class AutoencoderOutlierDetector(
         self.masking = masking
         self.scaling = scaling
         self.n_estimators = n_estimators
+        self.score_method = score_method
         self.contamination = contamination
         self.memory = memory
         self.verbose = verbose
@@ -360,100 +398,66 @@ class AutoencoderOutlierDetector(
         """
         with self._unchanged_on_failure():
             X = validate_data(self, X, dtype=[np.float64, np.float32])
-            if callbacks is not None and not isinstance(callbacks, Sequence):
-                raise TypeError(
-                    "callbacks must be a list of keras.callbacks.Callback. Got "
-                    f"{callbacks!r} instead."
-                )
-            split_seed, weights_seeds, shuffle_seeds = self._draw_seeds()
-            training_rows, held_out_rows = self._split(len(X), split_seed)
+            seeds = self._draw_seeds()
             self._center, self._scale = fit_scaling(X, self.scaling)
             rows = ScaledRows(X, self._center, self._scale)
-            self._architecture = self._plan_architecture(rows)
-            trainings = self._train(
-                rows,
-                training_rows,
-                held_out_rows,
-                weights_seeds,
-                shuffle_seeds,
-                callbacks,
+            self._architecture = plan_architecture(
+                rows.shape[1],
+                self.hidden_layer_sizes,
+                self.activation,
+                self.output_activation,
             )
-            self._weights = [training.weights for training in trainings]
-            self.loss_curve_ = _average([t.loss_curve for t in trainings])
-            self.validation_loss_curve_ = None
-            if self.early_stopping:
-                curves = [t.validation_loss_curve or [] for t in trainings]
-                self.validation_loss_curve_ = _average(curves)
-            self.n_iter_ = len(self.loss_curve_)
-            scores = self._score_samples(X)
-            self._check_not_diverged(scores, rows)
-            self.offset_ = compute_offset(scores, self.contamination)
+            self._warn_if_out_of_reach(rows)
+            self._keep(self._train(rows, seeds, callbacks))
+            self._score_statistics = self._compute_score_statistics(rows, seeds.sample)
+            self.offset_ = compute_offset(self._score_samples(X), self.contamination)
         return self
 
-    def _draw_seeds(self) -> tuple[int, list[int], list[int]]:
-        """Seeds of the split, and of each network's weights and order of batches."""
+    def _draw_seeds(self) -> _Seeds:
+        """One seed for each consumer of randomness."""
         rng = check_random_state(self.random_state)
-        size = 1 + 2 * self.n_estimators
-        split, *members = map(int, rng.randint(np.iinfo(np.int32).max, size=size))
-        return split, members[::2], members[1::2]
+        size = 2 + 2 * self.n_estimators
+        seeds = [int(seed) for seed in rng.randint(np.iinfo(np.int32).max, size=size)]
+        split, *networks, sample = seeds
+        return _Seeds(split, networks[::2], networks[1::2], sample)
 
-    def _split(
-        self, n_samples: int, seed: int
-    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Indices of the rows to train on, and of those that early stopping watches."""
-        if not self.early_stopping:
-            return np.arange(n_samples), np.arange(0)
-        n_held_out = int(np.ceil(self.validation_fraction * n_samples))
-        if n_held_out >= n_samples:
-            raise ValueError(
-                "early_stopping=True needs at least one row to train on besides the "
-                f"held-out ones; validation_fraction={self.validation_fraction!r} of "
-                f"n_samples={n_samples} holds {n_held_out} back. Pass more rows, lower "
-                "validation_fraction or set early_stopping=False."
+    def _warn_if_out_of_reach(self, rows: ScaledRows) -> None:
+        """Warn if the output activation cannot reach the rows."""
+        activation = self.output_activation
+        if not isinstance(activation, str) or activation not in OUTPUT_RANGES:
+            return
+        low, high = OUTPUT_RANGES[activation]
+        lowest, highest = rows.compute_range()
+        if lowest < low - 1e-6 or highest > high + 1e-6:
+            warnings.warn(
+                f"output_activation={activation!r} stays within [{low:g}, {high:g}], "
+                f"but with scaling={self.scaling!r} the columns reach from "
+                f"{lowest:.3g} to {highest:.3g}, which the network cannot reproduce. "
+                "Use scaling='minmax' for [0, 1], or output_activation='linear'.",
+                UserWarning,
+                stacklevel=4,
             )
-        order = np.random.RandomState(seed).permutation(n_samples)
-        return np.sort(order[n_held_out:]), np.sort(order[:n_held_out])
-
-    def _plan_architecture(self, rows: ScaledRows) -> Architecture:
-        """The layers; warns if the last one cannot reach the rows."""
-        sizes = np.atleast_1d(np.asarray(self.hidden_layer_sizes, dtype=object))
-        if sizes.ndim != 1 or not len(sizes) or not all(map(_is_width, sizes)):
-            raise ValueError(
-                "hidden_layer_sizes must be a positive integer or a non-empty sequence "
-                "of positive integers, the widths of the encoder's layers, the code "
-                f"last. Got {self.hidden_layer_sizes!r} instead."
-            )
-        output_activation = self.output_activation
-        if isinstance(output_activation, str) and output_activation in OUTPUT_RANGES:
-            low, high = OUTPUT_RANGES[output_activation]
-            lowest, highest = rows.compute_range()
-            if lowest < low - 1e-6 or highest > high + 1e-6:
-                warnings.warn(
-                    f"output_activation={output_activation!r} stays within "
-                    f"[{low:g}, {high:g}], but with scaling={self.scaling!r} the "
-                    f"columns reach from {lowest:.3g} to {highest:.3g}, which the "
-                    "network cannot reproduce. Use scaling='minmax' for [0, 1], or "
-                    "output_activation='linear'.",
-                    UserWarning,
-                    stacklevel=4,
-                )
-        return Architecture(
-            n_features=rows.shape[1],
-            hidden_layer_sizes=tuple(int(size) for size in sizes),
-            activation=self.activation,
-            output_activation=output_activation,
-        )
 
     def _train(
         self,
         rows: ScaledRows,
-        training_rows: NDArray[np.intp],
-        held_out_rows: NDArray[np.intp],
-        weights_seeds: list[int],
-        shuffle_seeds: list[int],
+        seeds: _Seeds,
         callbacks: Sequence[keras.callbacks.Callback] | None,
     ) -> list[Training]:
         """Resolve what the parameters leave open, and train or recall."""
+        if callbacks is not None and not isinstance(callbacks, Sequence):
+            raise TypeError(
+                "callbacks must be a list of keras.callbacks.Callback. Got "
+                f"{callbacks!r} instead."
+            )
+        training_rows, early_stopping = np.arange(rows.shape[0]), None
+        if self.early_stopping:
+            training_rows, held_out_rows = hold_back_rows(
+                rows.shape[0], self.validation_fraction, seeds.split
+            )
+            early_stopping = EarlyStopping(
+                held_out_rows, self.n_iter_no_change, self.tol
+            )
         architecture, optimizer = self._architecture, self.optimizer
         brings_its_rate = not isinstance(optimizer, str)
         optimizer_key = serialize_optimizer(optimizer) if brings_its_rate else optimizer
@@ -463,11 +467,6 @@ class AutoencoderOutlierDetector(
             epochs = max(1, round(AUTO_UPDATES / n_batches))
         else:
             epochs = int(self.epochs)
-        early_stopping = None
-        if self.early_stopping:
-            early_stopping = EarlyStopping(
-                held_out_rows, self.n_iter_no_change, self.tol
-            )
         train_or_recall = train
         if isinstance(self.random_state, Integral) and not callbacks:
             memory = check_memory(self.memory)
@@ -477,8 +476,8 @@ class AutoencoderOutlierDetector(
             partial(build_training_model, architecture, self.loss, optimizer),
             rows,
             training_rows,
-            [draw_initial_weights(architecture, seed) for seed in weights_seeds],
-            shuffle_seeds,
+            [draw_initial_weights(architecture, seed) for seed in seeds.weights],
+            seeds.shuffling,
             epochs=epochs,
             batch_size=batch_size,
             learning_rate=None if brings_its_rate else self.learning_rate,
@@ -511,21 +510,37 @@ class AutoencoderOutlierDetector(
             )
         return trainings
 
-    def _check_not_diverged(
-        self, scores: NDArray[np.float64], rows: ScaledRows
-    ) -> None:
-        """Raise if the network's errors dwarf what it was to reproduce."""
-        with np.errstate(over="ignore"):
-            error = -scores.mean()
-        if error <= 100.0:  # scaled rows are of size 1: only beyond is a look due
-            return
-        size = rows.compute_mean_size()
-        if error > 100.0 * size:
+    def _keep(self, trainings: list[Training]) -> None:
+        """What the trainings leave behind, as attributes."""
+        self._weights = [training.weights for training in trainings]
+        self.loss_curve_ = _average([training.loss_curve for training in trainings])
+        self.validation_loss_curve_ = None
+        if self.early_stopping:
+            curves = [training.validation_loss_curve or [] for training in trainings]
+            self.validation_loss_curve_ = _average(curves)
+        self.n_iter_ = len(self.loss_curve_)
+        self._score_method = self.score_method
+
+    def _compute_score_statistics(self, rows: ScaledRows, seed: int) -> ScoreStatistics:
+        """Statistics of a sample of the rows; raises if the training diverged."""
+        n_samples, n_features = rows.shape
+        order = np.random.RandomState(seed).permutation(n_samples)
+        sample = rows.take(np.sort(order[:STATISTICS_ROWS]))
+        inputs = np.empty(sample.shape)
+        outputs = np.empty((self.n_estimators, *sample.shape))
+        for block, block_inputs, block_outputs in iterate_forward(
+            sample, self._networks
+        ):
+            inputs[block] = block_inputs
+            outputs[:, block] = block_outputs
+        error, size = np.abs(inputs - outputs).mean(), np.abs(inputs).mean()
+        if not error <= 100.0 * max(1.0, size):
             raise ValueError(
                 "Training diverged: the network's mean absolute error on the rows is "
                 f"{error:.3g}, where their mean absolute value is {size:.3g} (both "
                 "scaled). Lower the learning rate."
             )
+        return compute_score_statistics(inputs, list(outputs))
 
     # ------------------------------------------------------------------ scoring
 
@@ -539,7 +554,7 @@ class AutoencoderOutlierDetector(
         Returns
         -------
         scores : ndarray of shape (n_samples,)
-            Minus the mean absolute reconstruction error, in scaled units.
+            By `score_method`; never positive.
         """
         return self._score_samples(self._validate(X))
 
@@ -630,8 +645,9 @@ class AutoencoderOutlierDetector(
         rows = ScaledRows(X, self._center, self._scale)
         with np.errstate(over="ignore", invalid="ignore"):
             for block, inputs, outputs in iterate_forward(rows, self._networks):
-                errors = [mean_absolute_error(inputs, output) for output in outputs]
-                scores[block] = -np.mean(errors, axis=0)
+                scores[block] = -compute_anomaly(
+                    self._score_method, inputs, outputs, self._score_statistics
+                )
         # A row so far out that its error overflows is the least normal of all.
         lowest = np.finfo(np.float64).min
         return np.nan_to_num(scores, copy=False, nan=lowest, neginf=lowest)
@@ -797,10 +813,6 @@ def _average(curves: list[list[float]]) -> list[float]:
     longest = max(map(len, curves))
     reached = [[c[epoch] for c in curves if len(c) > epoch] for epoch in range(longest)]
     return [float(np.mean(values)) for values in reached]
-
-
-def _is_width(size: object) -> bool:
-    return isinstance(size, Integral) and not isinstance(size, bool) and int(size) >= 1
 
 
 def _find_activation(activation: str | Callable) -> Callable[[NDArray], NDArray]:

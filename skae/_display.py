@@ -236,11 +236,14 @@ class AnomalyScoreDisplay:
         ...     detector, benign, marked={"malignant": malignant[:3]}
         ... )
         >>> display.ax_.get_xlabel()
-        'reconstruction error'
+        'anomaly score'
         """
         check_is_fitted(estimator)
         detector = estimator[-1] if isinstance(estimator, Pipeline) else estimator
-        is_error = isinstance(detector, AutoencoderOutlierDetector)
+        is_error = (
+            isinstance(detector, AutoencoderOutlierDetector)
+            and detector.score_method == "reconstruction"
+        )
         return cls.from_predictions(
             estimator.score_samples(X),
             y,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import operator
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -50,6 +51,29 @@ class Architecture(NamedTuple):
     @property
     def n_codes(self) -> int:
         return self.hidden_layer_sizes[-1]
+
+
+def plan_architecture(
+    n_features: int,
+    hidden_layer_sizes: Any,
+    activation: Activation,
+    output_activation: Activation,
+) -> Architecture:
+    """The layer plan, or an error if the widths are none."""
+    sizes = np.atleast_1d(np.asarray(hidden_layer_sizes, dtype=object))
+    if sizes.ndim != 1 or not len(sizes) or not all(map(_is_width, sizes)):
+        raise ValueError(
+            "hidden_layer_sizes must be a positive integer or a non-empty sequence of "
+            "positive integers, the widths of the encoder's layers, the code last. Got "
+            f"{hidden_layer_sizes!r} instead."
+        )
+    return Architecture(
+        n_features, tuple(map(int, sizes)), activation, output_activation
+    )
+
+
+def _is_width(size: object) -> bool:
+    return isinstance(size, Integral) and not isinstance(size, bool) and int(size) >= 1
 
 
 def draw_initial_weights(

@@ -20,6 +20,7 @@ class ScaledRows:
     ):
         self.X = X
         self.center = center
+        self.scale = scale
         self.factor = 1.0 / scale
         self._is_scaled = bool(np.any(center != 0.0) or np.any(scale != 1.0))
 
@@ -51,11 +52,9 @@ class ScaledRows:
         )
         return (sum(sums) / self.shape[0] - self.center) * self.factor
 
-    def compute_mean_size(self) -> float:
-        """The mean absolute value."""
-        deviations = (np.abs(self.X[r] - self.center) for r in _chunks_of_rows(self.X))
-        total = sum((chunk * self.factor).sum() for chunk in deviations)
-        return float(total / self.X.size)
+    def take(self, rows: NDArray[np.intp]) -> ScaledRows:
+        """A few of the rows."""
+        return ScaledRows(self.X[rows], self.center, self.scale)
 
 
 def fit_scaling(

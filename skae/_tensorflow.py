@@ -1,6 +1,6 @@
 """Keras on TensorFlow: imported when a network is needed, never before, and silently.
 
-`_network` and `_training`, the two rooms that know Keras, get it from here.
+`_network` builds with it; `_trainer` and `_training` use what is imported by then.
 """
 
 from __future__ import annotations

@@ -25,11 +25,19 @@ def correlated_rows():
 
 @pytest.fixture(scope="session")
 def make_detector():
-    """A quick detector: small network, few epochs, seed 0."""
+    """A quick and plain detector: small network, few epochs, nothing masked, seed 0."""
 
     def make(**parameters):
+        article = {
+            "learning_rate": 0.001,
+            "learning_rate_schedule": "constant",
+            "masking": 0.0,
+            "score_method": "reconstruction",
+        }
         quick = {"hidden_layer_sizes": (8, 2), "epochs": 5, "batch_size": 32}
-        return AutoencoderOutlierDetector(**quick | {"random_state": 0} | parameters)
+        return AutoencoderOutlierDetector(
+            **article | quick | {"random_state": 0} | parameters
+        )
 
     return make
 

@@ -4,6 +4,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
 from sklearn.covariance import EllipticEnvelope
 from sklearn.ensemble import IsolationForest
 from sklearn.exceptions import NotFittedError
@@ -159,6 +160,11 @@ def test_threshold_far_away_is_in_view():
 
 def test_axis_is_named_after_what_the_score_is(detector, correlated_rows):
     display = AnomalyScoreDisplay.from_estimator(detector, correlated_rows)
+    assert display.ax_.get_xlabel() == "anomaly score"
+    plain = clone(detector).set_params(score_method="reconstruction")
+    display = AnomalyScoreDisplay.from_estimator(
+        plain.fit(correlated_rows), correlated_rows
+    )
     assert display.ax_.get_xlabel() == "reconstruction error"
     forest = IsolationForest(n_estimators=5, random_state=0).fit(correlated_rows)
     display = AnomalyScoreDisplay.from_estimator(forest, correlated_rows)
@@ -170,7 +176,9 @@ def test_axis_is_named_after_what_the_score_is(detector, correlated_rows):
 def test_pipeline_is_drawn_with_the_threshold_of_its_last_step(correlated_rows):
     pipeline = make_pipeline(
         StandardScaler(),
-        AutoencoderOutlierDetector((4, 2), epochs=2, random_state=0),
+        AutoencoderOutlierDetector(
+            (4, 2), epochs=2, score_method="reconstruction", random_state=0
+        ),
     ).fit(correlated_rows)
     display = AnomalyScoreDisplay.from_estimator(
         pipeline, correlated_rows, marked={"first": correlated_rows[0]}

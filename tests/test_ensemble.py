@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from skae import _training
+from skae import _trainer
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_keras_models_give_the_average(ensemble, correlated_rows):
 
 
 def test_networks_share_one_compilation(monkeypatch, make_detector, correlated_rows):
-    monkeypatch.setattr(_training, "_idle_trainers", idle := [])
+    monkeypatch.setattr(_trainer, "_idle_trainers", idle := [])
     make_detector(n_estimators=3).fit(correlated_rows)
     assert len(idle) == 1
 

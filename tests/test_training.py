@@ -6,13 +6,14 @@ import weakref
 import numpy as np
 import pytest
 
-from skae import _training
-from skae._training import Trainer, _Batches
+from skae import _trainer, _training
+from skae._trainer import Trainer
+from skae._training import _Batches
 
 
 @pytest.fixture
 def no_idle_trainers(monkeypatch):
-    monkeypatch.setattr(_training, "_idle_trainers", idle := [])
+    monkeypatch.setattr(_trainer, "_idle_trainers", idle := [])
     return idle
 
 
@@ -61,7 +62,7 @@ def test_reused_compilation_gives_what_a_new_one_gives(
 def test_idle_compilations_are_bounded_and_the_others_let_go(
     no_idle_trainers, compilations, monkeypatch, make_detector, correlated_rows
 ):
-    monkeypatch.setattr(_training, "MAX_IDLE_TRAINERS", 2)
+    monkeypatch.setattr(_trainer, "MAX_IDLE_TRAINERS", 2)
     for width in (2, 3, 4, 5):
         make_detector(hidden_layer_sizes=width, epochs=1).fit(correlated_rows)
     assert len(no_idle_trainers) == 2
@@ -72,7 +73,7 @@ def test_idle_compilations_are_bounded_and_the_others_let_go(
 def test_idle_compilations_are_bounded_in_memory(
     no_idle_trainers, monkeypatch, make_detector, correlated_rows
 ):
-    monkeypatch.setattr(_training, "MAX_IDLE_WEIGHTS", 100)
+    monkeypatch.setattr(_trainer, "MAX_IDLE_WEIGHTS", 100)
     make_detector(hidden_layer_sizes=50, epochs=1).fit(correlated_rows)
     assert no_idle_trainers == []
     make_detector(hidden_layer_sizes=2, epochs=1).fit(correlated_rows)
@@ -120,7 +121,7 @@ class TestMasking:
 
             rows = tf.random.stateless_uniform((5000, 4), (1, 2))
             values = tf.constant([10.0, 20.0, 30.0, 40.0])
-            masked = _training.mask_cells(rows, values, masking, (3, 4)).numpy()
+            masked = _trainer.mask_cells(rows, values, masking, (3, 4)).numpy()
             return masked, masked != rows.numpy()
 
         return mask
@@ -172,8 +173,8 @@ class TestXLA:
 
     @pytest.fixture
     def xla_always(self, monkeypatch, no_idle_trainers):
-        monkeypatch.setattr(_training, "XLA_MIN_UPDATE_OPERATIONS", 0)
-        monkeypatch.setattr(_training, "XLA_MIN_OPERATIONS", 0)
+        monkeypatch.setattr(_trainer, "XLA_MIN_UPDATE_OPERATIONS", 0)
+        monkeypatch.setattr(_trainer, "XLA_MIN_OPERATIONS", 0)
 
     @pytest.mark.parametrize("learning_rate_schedule", ["constant", "cosine"])
     def test_trains_as_without_it(
@@ -197,8 +198,8 @@ class TestXLA:
         table = weights(30, 128, 64, 32, 64, 128, 30)
 
         def choose(weights, batch_size, n_updates):
-            operations = _training._count_operations(weights, batch_size)
-            return _training._choose_xla_batch_size(batch_size, operations, n_updates)
+            operations = _trainer.count_operations(weights, batch_size)
+            return _trainer.choose_xla_batch_size(batch_size, operations, n_updates)
 
         assert choose(mnist, batch_size=256, n_updates=20 * 235) == 256
         assert choose(mnist, batch_size=256, n_updates=235) is None
@@ -214,9 +215,9 @@ class TestXLA:
             "    import tensorflow\n"
             "os.dup2(1, 2)\n"  # whatever goes to stderr is seen in stdout
             "import numpy as np\n"
-            "from skae import AutoencoderOutlierDetector, _training\n"
-            "_training.XLA_MIN_UPDATE_OPERATIONS = 0\n"
-            "_training.XLA_MIN_OPERATIONS = 0\n"
+            "from skae import AutoencoderOutlierDetector, _trainer\n"
+            "_trainer.XLA_MIN_UPDATE_OPERATIONS = 0\n"
+            "_trainer.XLA_MIN_OPERATIONS = 0\n"
             "AutoencoderOutlierDetector(epochs=2).fit(np.eye(20))\n"
         )
         assert out == ""

@@ -1,0 +1,281 @@
+"""The compiled training loop: Keras's network, loss, optimizer and gradients in one.
+
+`keras.Model.fit` spends most of its time between the mini-batches and compiles anew for
+every model. Here the loop over many mini-batches is one compiled function, and the
+function serves every later fit of the same architecture, loss and optimizer.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skae._tensorflow import first_xla_compilation_silenced
+
+if TYPE_CHECKING:
+    import keras
+
+    from skae._scaling import ScaledRows
+
+EVALUATION_BYTES = 2**24  # of float32 rows whose loss is computed at once
+
+MAX_IDLE_TRAINERS = 16
+MAX_IDLE_WEIGHTS = 10**7  # 120 MB with the two moments of Adam
+
+# XLA fuses what lies between the matrix products, and takes about 2 s to compile.
+XLA_MIN_UPDATE_OPERATIONS = 1e8
+XLA_MIN_OPERATIONS = 1e12
+
+
+def count_operations(weights: Sequence[NDArray[np.float32]], batch_size: int) -> float:
+    """Floating-point operations of the matrix products of one update."""
+    return 6.0 * batch_size * sum(kernel.size for kernel in weights[::2])
+
+
+def choose_xla_batch_size(
+    batch_size: int, operations: float, n_updates: int
+) -> int | None:
+    """The size of the batches for which XLA compiles the update; None to do without."""
+    if operations < XLA_MIN_UPDATE_OPERATIONS:
+        return None
+    return batch_size if n_updates * operations >= XLA_MIN_OPERATIONS else None
+
+
+class Trainer:
+    """A compiled model with its fused loop, reusable with other weights.
+
+    With `xla_batch_size`, batches of that many rows go through XLA, the others not.
+    """
+
+    def __init__(self, model: keras.Model, masking: float, xla_batch_size: int | None):
+        import tensorflow as tf
+
+        self.model = model
+        self._masking = masking
+        self._mask_values = tf.Variable(tf.zeros(model.input_shape[1]), trainable=False)
+        self._xla_batch_size = xla_batch_size
+        self._variables = [variable.value for variable in model.trainable_variables]
+        self._fresh_optimizer_state = [
+            _without_memory_if_zero(variable.numpy())
+            for variable in model.optimizer.variables
+        ]
+        # An optimizer with a schedule of its own computes its rate by itself.
+        self._rate_is_settable = isinstance(
+            model.optimizer.get_config().get("learning_rate"), float
+        )
+
+    @cached_property
+    def _compiled_updates(self) -> Any:
+        """`_update_on_each_batch`, compiled once for any number of batches."""
+        import tensorflow as tf
+
+        n_features = self.model.input_shape[1]
+        return tf.function(
+            self._update_on_each_batch, autograph=False
+        ).get_concrete_function(
+            tf.TensorSpec([None, self._xla_batch_size, n_features], tf.float32),
+            tf.TensorSpec([None], tf.int32),
+            tf.TensorSpec([None], tf.float32),
+            tf.TensorSpec([None, 2], tf.int32),
+        )
+
+    @cached_property
+    def _compiled_loss(self) -> Any:
+        """`_evaluate`, compiled once for any number of rows."""
+        import tensorflow as tf
+
+        return tf.function(self._evaluate, autograph=False).get_concrete_function(
+            tf.TensorSpec([None, self.model.input_shape[1]], tf.float32)
+        )
+
+    def reset(
+        self,
+        weights: Sequence[NDArray[np.float32]],
+        learning_rate: float | None,
+        mask_values: NDArray[np.float64],
+    ) -> None:
+        """Give the model these weights, and its optimizer the state of a new one."""
+        self.model.stop_training = False
+        for variable, weight in zip(self._variables, weights, strict=True):
+            variable.assign(weight)
+        for variable, state in zip(
+            self.model.optimizer.variables, self._fresh_optimizer_state, strict=True
+        ):
+            variable.assign(state)
+        if learning_rate is not None:
+            self.set_learning_rate(learning_rate)
+        self._mask_values.assign(mask_values.astype(np.float32))
+
+    def read_learning_rate(self) -> float:
+        """The optimizer's present rate, as in float32 whatever Keras keeps it in."""
+        return float(np.float32(self.model.optimizer.learning_rate))
+
+    def set_learning_rate(self, learning_rate: float) -> None:
+        """Nothing happens to an optimizer that computes its rate by itself."""
+        if self._rate_is_settable:
+            self.model.optimizer.learning_rate = learning_rate
+
+    def finalize(self) -> None:
+        """Let the optimizer have the last word, such as an average over its steps."""
+        self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
+
+    @property
+    def n_weights(self) -> int:
+        return self.model.count_params()
+
+    def read_weights(self) -> list[NDArray[np.float32]]:
+        return [variable.numpy() for variable in self._variables]
+
+    def run_updates(
+        self,
+        rows: NDArray[np.float32],
+        counts: NDArray[np.int32],
+        rates: NDArray[np.float64],
+        seeds: NDArray[np.int32],
+    ) -> NDArray[np.float32]:
+        """One update for each batch; the loss of each, before its update.
+
+        `rows` are the batches one after another, all of one length; of batch i the
+        first `counts[i]` rows count, at the learning rate `rates[i]` and with masks
+        from the two integers `seeds[i]`.
+        """
+        import tensorflow as tf
+
+        batches = rows.reshape(len(counts), -1, rows.shape[1])
+        with (
+            first_xla_compilation_silenced() if self._xla_batch_size else nullcontext()
+        ):
+            losses: NDArray[np.float32] = self._compiled_updates(
+                tf.constant(batches),
+                tf.constant(counts),
+                tf.constant(rates, tf.float32),
+                tf.constant(seeds),
+            ).numpy()
+        return losses
+
+    def evaluate(self, rows: ScaledRows, indices: NDArray[np.intp]) -> float:
+        """The mean loss of some of the rows."""
+        import tensorflow as tf
+
+        n_chunk_rows = max(1, EVALUATION_BYTES // (4 * rows.shape[1]))
+        total = 0.0
+        for start in range(0, len(indices), n_chunk_rows):
+            chunk = indices[start : start + n_chunk_rows]
+            values = np.empty((len(chunk), rows.shape[1]), np.float32)
+            loss = self._compiled_loss(tf.constant(rows.read(chunk, out=values)))
+            total += float(loss) * len(chunk)
+        return total / len(indices)
+
+    def _update_on_each_batch(
+        self, batches: Any, counts: Any, rates: Any, seeds: Any
+    ) -> Any:
+        import tensorflow as tf
+
+        xla_update = tf.function(self._update, autograph=False, jit_compile=True)
+        n_batches = tf.shape(batches)[0]
+
+        def update(i: Any, losses: Any) -> tuple[Any, Any]:
+            def update_plainly() -> Any:
+                return self._update(batches[i, : counts[i]], rates[i], seeds[i])
+
+            if self._xla_batch_size is None:
+                loss = update_plainly()
+            else:
+                loss = tf.cond(
+                    counts[i] == self._xla_batch_size,
+                    lambda: xla_update(batches[i], rates[i], seeds[i]),
+                    update_plainly,
+                )
+            return i + 1, losses.write(i, loss)
+
+        _, losses = tf.while_loop(
+            lambda i, _: i < n_batches,
+            update,
+            (0, tf.TensorArray(tf.float32, size=n_batches)),
+            parallel_iterations=1,
+        )
+        return losses.stack()
+
+    def _update(self, rows: Any, rate: Any, seed: Any) -> Any:
+        """One step of the optimizer on a batch; the loss before it."""
+        import tensorflow as tf
+
+        inputs = rows
+        if self._masking > 0.0:
+            inputs = mask_cells(rows, self._mask_values, self._masking, seed)
+        with tf.GradientTape() as tape:
+            loss = self._compute_loss(rows, self.model(inputs, training=True))
+        gradients = tape.gradient(loss, self._variables)
+        if self._rate_is_settable:
+            self.model.optimizer.learning_rate = rate
+        self.model.optimizer.apply(gradients, self.model.trainable_variables)
+        return loss
+
+    def _evaluate(self, rows: Any) -> Any:
+        return self._compute_loss(rows, self.model(rows, training=False))
+
+    def _compute_loss(self, rows: Any, outputs: Any) -> Any:
+        import tensorflow as tf
+
+        # A `Loss` that is called computes in the user's global precision; its method
+        # `call`, like a loss function, in that of the rows.
+        loss = getattr(self.model.loss, "call", self.model.loss)
+        return tf.reduce_mean(loss(rows, outputs))
+
+
+def mask_cells(rows: Any, values: Any, masking: float, seed: Any) -> Any:
+    """Rows that have lost a share of their cells, each row its own from U(0, masking).
+
+    Lost cells take the `values` of their columns; the seed is two integers.
+    """
+    import tensorflow as tf
+
+    shape = (tf.shape(rows)[0], rows.shape[1] + 1)
+    uniform = tf.random.stateless_uniform(shape, seed, alg="philox")
+    is_lost = uniform[:, 1:] < masking * uniform[:, :1]
+    return tf.where(is_lost, values, rows)
+
+
+def _without_memory_if_zero(values: NDArray) -> NDArray:
+    """The same values; the moments of an optimizer start as large arrays of zeros."""
+    if np.any(values):
+        return values
+    return np.broadcast_to(np.zeros((), values.dtype), np.shape(values))
+
+
+_idle_trainers: list[tuple[Hashable, Trainer]] = []
+_idle_trainers_lock = threading.Lock()
+
+
+@contextmanager
+def borrowed_trainer(
+    key: Hashable, build_trainer: Callable[[], Trainer], give_back: bool
+) -> Iterator[Trainer]:
+    """An idle trainer of this key or a new one; kept for the next fit if all went well.
+
+    One that callbacks have seen belongs to them from then on and is not given back.
+    """
+    trainer = None
+    with _idle_trainers_lock:
+        for i, (idle_key, idle_trainer) in enumerate(_idle_trainers):
+            if idle_key == key:
+                trainer = idle_trainer
+                del _idle_trainers[i]
+                break
+    if trainer is None:
+        trainer = build_trainer()
+    yield trainer
+    if give_back:
+        with _idle_trainers_lock:
+            _idle_trainers.append((key, trainer))
+            while (
+                len(_idle_trainers) > MAX_IDLE_TRAINERS
+                or sum(idle.n_weights for _, idle in _idle_trainers) > MAX_IDLE_WEIGHTS
+            ):
+                del _idle_trainers[0]

@@ -1,0 +1,111 @@
+"""What makes a row anomalous."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_breast_cancer
+from sklearn.metrics import roc_auc_score
+
+from skae import AutoencoderOutlierDetector
+from skae._scoring import make_synthetic_anomalies
+
+
+def test_reconstruction_is_the_mean_absolute_error_of_the_scaled_rows(
+    make_detector, correlated_rows
+):
+    detector = make_detector(score_method="reconstruction", epochs=30)
+    reconstructed = detector.fit(correlated_rows).reconstruct(correlated_rows)
+    errors = np.abs(correlated_rows - reconstructed) / correlated_rows.std(axis=0)
+    np.testing.assert_allclose(
+        detector.score_samples(correlated_rows), -errors.mean(axis=1), rtol=1e-9
+    )
+
+
+def test_combined_is_the_formula_of_the_docstring(make_detector, correlated_rows):
+    X = correlated_rows
+    detector = make_detector(score_method="combined", epochs=30).fit(X)
+    z = (X - X.mean(axis=0)) / X.std(axis=0)
+    net = (detector.reconstruct(X) - X.mean(axis=0)) / X.std(axis=0)
+    m = np.median(z, axis=0)
+    t = np.sqrt(np.mean((z - m) ** 2))
+    s = np.sqrt(np.mean((z - net) ** 2, axis=0))
+    s = s + 0.1 * s.mean()
+    contributions = np.abs(net - m) / t + np.abs(z - net) / s
+    np.testing.assert_allclose(
+        detector.score_samples(X), -contributions.mean(axis=1), rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("score_method", ["combined", "reconstruction"])
+def test_scores_never_exceed_zero(score_method, make_detector, correlated_rows):
+    detector = make_detector(score_method=score_method).fit(correlated_rows)
+    assert (detector.score_samples(correlated_rows) < 0).all()
+
+
+def test_far_row_that_the_network_reproduces_is_anomalous_by_combined_only(
+    make_detector,
+):
+    """A line, and a point on it far beyond the training rows."""
+    t = np.random.RandomState(0).normal(size=(300, 1))
+    X = t * [1.0, -2.0, 0.5] + 0.1 * np.random.RandomState(1).normal(size=(300, 3))
+    far = np.array([[8.0, -16.0, 4.0]])
+    parameters = {
+        "hidden_layer_sizes": 1,
+        "activation": "linear",
+        "epochs": 200,
+        "learning_rate": 0.01,
+        "contamination": 0.01,
+    }
+    labels = {
+        method: make_detector(score_method=method, **parameters).fit(X).predict(far)
+        for method in ("combined", "reconstruction")
+    }
+    assert labels == {"combined": [-1], "reconstruction": [1]}
+
+
+def test_column_that_never_varied_is_anomalous_when_it_does(make_detector):
+    X = np.random.RandomState(0).normal(size=(100, 3))
+    X[:, 1] = 7.0
+    detector = make_detector(score_method="combined", contamination=0.01).fit(X)
+    assert detector.predict(np.median(X, axis=0)[None] + [[0.0, 3.0, 0.0]]) == [-1]
+
+
+def test_score_method_after_fit_changes_no_score(make_detector, correlated_rows):
+    detector = make_detector(score_method="combined").fit(correlated_rows)
+    before = detector.score_samples(correlated_rows)
+    detector.set_params(score_method="reconstruction")
+    np.testing.assert_array_equal(detector.score_samples(correlated_rows), before)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("share, floor", [(0.0, 0.93), (0.1, 0.88)])
+def test_default_finds_malignant_rows(share, floor, seed):
+    """Quality floor over seeds 0 to 2, with clean and with contaminated training."""
+    X, y = load_breast_cancer(return_X_y=True)
+    benign, malignant = X[y == 1], X[y == 0]
+    n_odd = int(share * 250)
+    detector = AutoencoderOutlierDetector(random_state=seed)
+    detector.fit(np.concatenate([benign[:250], malignant[:n_odd]]))
+    X_test = np.concatenate([benign[250:], malignant])
+    is_benign = np.repeat([1, -1], [len(benign) - 250, len(malignant)])
+    assert detector.score(X_test, is_benign) >= floor
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_default_sees_what_breaks_the_relation_among_contaminated_rows(seed):
+    """Generated: 8 columns of 3 factors, 5 % of the training rows with no relation."""
+    rng = np.random.default_rng(seed)
+    normal = rng.normal(size=(1000, 3)) @ rng.normal(size=(3, 8))
+    normal += 0.1 * rng.normal(size=normal.shape)
+    odd = rng.permuted(normal[:50], axis=0)
+    X, y = np.concatenate([normal, odd]), np.repeat([1, 0], [1000, 50])
+    detector = AutoencoderOutlierDetector(random_state=seed).fit(X)
+    assert roc_auc_score(y, detector.score_samples(X)) > 0.9
+
+
+def test_synthetic_anomalies_differ_in_one_cell_taken_from_another_row():
+    X = np.arange(60.0).reshape(20, 3)
+    anomalies = make_synthetic_anomalies(X)
+    changed = anomalies != X
+    assert (changed.sum(axis=1) == 1).all()
+    for row, column in zip(*np.nonzero(changed), strict=True):
+        assert anomalies[row, column] in np.delete(X[:, column], row)
