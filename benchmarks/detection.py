@@ -1,0 +1,191 @@
+"""What the detector finds at its defaults, beside those of scikit-learn and PyOD.
+
+Two protocols on every table of a folder: *novelty* fits on half of the inliers and
+scores the other rows; *unsupervised* fits on all rows, outliers included, and scores
+the same rows. Tables are cut to 10,000 rows, as many outliers among them as their share
+says. Means over tables of the mean over seeds; the spread is that of the seeds' means.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import _report
+import numpy as np
+from sklearn.covariance import EllipticEnvelope
+from sklearn.ensemble import IsolationForest
+from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import OneClassSVM
+
+from skae import AutoencoderOutlierDetector
+
+MAX_ROWS = 10_000
+QUICK_TABLES = 5  # the smallest
+QUICK_ROWS = 500
+N_NEIGHBORS = 5
+
+
+class KNNDistance:
+    """The distance to the fifth nearest of the training rows, on scaled columns."""
+
+    def fit(self, X):
+        """Remember the rows."""
+        self._scaler = StandardScaler().fit(X)
+        self._n_training_rows = len(X)
+        self._neighbors = NearestNeighbors(n_neighbors=min(N_NEIGHBORS, len(X) - 1))
+        self._neighbors.fit(self._scaler.transform(X))
+        return self
+
+    def score_samples(self, X):
+        """Minus the distance."""
+        return -self._neighbors.kneighbors(self._scaler.transform(X))[0][:, -1]
+
+
+class PyOD:
+    """A detector of PyOD with the sign of scikit-learn."""
+
+    def __init__(self, detector):
+        self._detector = detector
+
+    def fit(self, X):
+        """Fit on float32 rows, as PyOD's networks do."""
+        self._detector.fit(X.astype(np.float32))
+        return self
+
+    def score_samples(self, X):
+        """Minus PyOD's score."""
+        return -self._detector.decision_function(X.astype(np.float32))
+
+
+def make_detectors(seed):
+    """Every detector at its defaults, by name."""
+    detectors = {
+        "skae": AutoencoderOutlierDetector(random_state=seed),
+        "skae, 3 networks": AutoencoderOutlierDetector(
+            n_estimators=3, random_state=seed
+        ),
+        "skae, reconstruction": AutoencoderOutlierDetector(
+            score_method="reconstruction", random_state=seed
+        ),
+        "IsolationForest": IsolationForest(random_state=seed),
+        "LocalOutlierFactor": make_pipeline(
+            StandardScaler(), LocalOutlierFactor(novelty=True)
+        ),
+        "OneClassSVM": make_pipeline(StandardScaler(), OneClassSVM()),
+        "EllipticEnvelope": EllipticEnvelope(random_state=seed),
+        "kNN distance": KNNDistance(),
+    }
+    try:
+        from pyod.models.auto_encoder import AutoEncoder
+        from pyod.models.vae import VAE
+    except ImportError:
+        return detectors
+    return detectors | {
+        "PyOD AutoEncoder": PyOD(AutoEncoder(random_state=seed, verbose=0)),
+        "PyOD VAE": PyOD(VAE(random_state=seed, verbose=0)),
+    }
+
+
+def load_table(path, max_rows):
+    """Rows and whether they are outliers, cut to `max_rows` with a constant seed."""
+    with np.load(path) as arrays:
+        X, is_outlier = arrays["X"].astype(float), arrays["y"] == 1
+    if len(X) > max_rows:
+        rng = np.random.default_rng(0)
+        outliers = rng.permutation(np.flatnonzero(is_outlier))
+        inliers = rng.permutation(np.flatnonzero(~is_outlier))
+        n_outliers = max(1, round(max_rows * len(outliers) / len(X)))
+        rows = np.concatenate([outliers[:n_outliers], inliers[: max_rows - n_outliers]])
+        X, is_outlier = X[rows], is_outlier[rows]
+    return X, is_outlier
+
+
+def split(X, is_outlier):
+    """Training rows, test rows and test labels of both protocols."""
+    inliers = np.random.default_rng(0).permutation(np.flatnonzero(~is_outlier))
+    training, rest = np.array_split(inliers, 2)
+    test = np.concatenate([rest, np.flatnonzero(is_outlier)])
+    return {
+        "novelty": (X[training], X[test], is_outlier[test]),
+        "unsupervised": (X, X, is_outlier),
+    }
+
+
+def evaluate(detector, X_train, X_test, is_outlier):
+    """Area under the ROC curve, average precision, seconds."""
+    start = time.perf_counter()
+    anomaly = -detector.fit(X_train).score_samples(X_test)
+    seconds = time.perf_counter() - start
+    return (
+        roc_auc_score(is_outlier, anomaly),
+        average_precision_score(is_outlier, anomaly),
+        seconds,
+    )
+
+
+def main():
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder of .npz tables"
+    )
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--by-table", action="store_true", help="a line for each table")
+    parser.add_argument("--quick", action="store_true", help="few small tables, a seed")
+    parser.add_argument("--only", help="detectors whose names start so")
+    arguments = parser.parse_args()
+    max_rows, n_seeds = MAX_ROWS, arguments.seeds
+    paths = sorted(arguments.data.glob("*.npz"))
+    if not paths:
+        parser.error(f"no .npz file in {arguments.data}")
+    if arguments.quick:
+        max_rows, n_seeds = QUICK_ROWS, 1
+        paths = sorted(paths, key=lambda path: path.stat().st_size)[:QUICK_TABLES]
+
+    _report.print_header(
+        __doc__, ("skae", "tensorflow", "keras", "scikit-learn", "pyod", "torch")
+    )
+    names = [
+        name
+        for name in make_detectors(0)
+        if arguments.only is None or name.startswith(arguments.only)
+    ]
+    # (detector, protocol, table, seed, figure)
+    figures = np.empty((len(names), 2, len(paths), n_seeds, 3))
+    for table, path in enumerate(paths):
+        protocols = split(*load_table(path, max_rows))
+        for i, name in enumerate(names):
+            for j, (protocol, rows) in enumerate(protocols.items()):
+                for seed in range(n_seeds):
+                    detector = make_detectors(seed)[name]
+                    figures[i, j, table, seed] = evaluate(detector, *rows)
+                if arguments.by_table:
+                    auroc, precision, _ = figures[i, j, table].mean(axis=0)
+                    print(
+                        f"{path.stem:20} {protocol:13} {name:22} "
+                        f"{auroc:.4f} {precision:.4f}",
+                        flush=True,
+                    )
+
+    print(f"\n{len(paths)} tables, {n_seeds} seeds; novelty / unsupervised\n")
+    print(
+        "| detector | AUROC | spread over seeds | average precision | seconds a fit |"
+    )
+    print("|---|---|---|---|---|")
+    for name, figure in zip(names, figures, strict=True):
+        auroc, precision, seconds = np.moveaxis(figure.mean(axis=(1, 2)), -1, 0)
+        by_seed = np.ptp(figure[..., 0].mean(axis=1), axis=1)
+        columns = [
+            f"{auroc[0]:.4f} / {auroc[1]:.4f}",
+            f"{by_seed[0]:.4f} / {by_seed[1]:.4f}",
+            f"{precision[0]:.4f} / {precision[1]:.4f}",
+            f"{seconds[0]:.2f} / {seconds[1]:.2f}",
+        ]
+        print(f"| {name} | " + " | ".join(columns) + " |")
+
+
+if __name__ == "__main__":
+    main()
