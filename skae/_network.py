@@ -112,7 +112,7 @@ def build_training_model(
     model = keras.Model(rows, _chain(layers, rows), name="autoencoder")
     model.compile(
         optimizer=(
-            _interpret("optimizer", optimizer, keras.optimizers.get)
+            _interpret("optimizer", optimizer, _make_named_optimizer)
             if isinstance(optimizer, str)
             else type(optimizer).from_config(optimizer.get_config())
         ),
@@ -285,6 +285,11 @@ def _interpret_activation(activation: Activation) -> Callable[..., Any]:
             f"shape; {activation!r} maps (3, 4) to {output_shape}."
         )
     return function
+
+
+def _make_named_optimizer(name: str) -> keras.optimizers.Optimizer:
+    """An optimizer that is always called alike: TensorFlow caches kernels by name."""
+    return import_keras().optimizers.get({"class_name": name, "config": {"name": name}})
 
 
 def _interpret(parameter: str, value: Any, get: Callable[[Any], Any]) -> Any:

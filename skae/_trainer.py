@@ -214,8 +214,26 @@ class Trainer:
         gradients = tape.gradient(loss, self._variables)
         if self._rate_is_settable:
             self.model.optimizer.learning_rate = rate
-        self.model.optimizer.apply(gradients, self.model.trainable_variables)
+        self._apply(gradients)
         return loss
+
+    def _apply(self, gradients: Sequence[Any]) -> None:
+        """Let the optimizer take its step.
+
+        Inside a replica context, which is the default, TensorFlow would register each
+        compilation for good, and a search over architectures grow by 5 MB a fit. Only
+        the optimizer that scales losses insists on one.
+        """
+        import keras
+        import tensorflow as tf
+
+        optimizer, variables = self.model.optimizer, self.model.trainable_variables
+        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+            optimizer.apply(gradients, variables)
+        else:
+            tf.distribute.get_replica_context().merge_call(
+                lambda _: optimizer.apply(gradients, variables)
+            )
 
     def _evaluate(self, rows: Any) -> Any:
         return self._compute_loss(rows, self.model(rows, training=False))
