@@ -52,6 +52,7 @@ from skae._scoring import (
     STATISTICS_ROWS,
     ScoreStatistics,
     compute_anomaly,
+    compute_contributions,
     compute_score_statistics,
     make_synthetic_anomalies,
 )
@@ -651,6 +652,33 @@ class AutoencoderOutlierDetector(
         # A row so far out that its error overflows is the least normal of all.
         lowest = np.finfo(np.float64).min
         return np.nan_to_num(scores, copy=False, nan=lowest, neginf=lowest)
+
+    def explain(self, X: ArrayLike) -> NDArray[np.float64]:
+        """What each column adds to the anomaly of each row.
+
+        Both score methods are sums over columns, so that nothing is approximated or
+        attributed by convention: column j of a row gets the terms of the formula in
+        Notes that carry its index.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        contributions : ndarray of shape (n_samples, n_features)
+            Never negative; larger means more anomalous. The sum over a row is
+            ``-score_samples(X)``, within rounding.
+        """
+        X = self._validate(X)
+        contributions = np.empty(X.shape)
+        rows = ScaledRows(X, self._center, self._scale)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for block, inputs, outputs in iterate_forward(rows, self._networks):
+                contributions[block] = compute_contributions(
+                    self._score_method, inputs, outputs, self._score_statistics
+                )
+        return contributions
 
     @cached_property
     def _networks(self) -> list[list[Layer]]:

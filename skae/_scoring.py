@@ -53,6 +53,38 @@ def compute_anomaly(
     return mean
 
 
+def compute_contributions(
+    score_method: str,
+    rows: NDArray[np.float64],
+    outputs: Sequence[NDArray[np.float64]],
+    statistics: ScoreStatistics,
+) -> NDArray[np.float64]:
+    """What each column adds to a row's anomaly; overwrites the outputs.
+
+    The anomaly is a mean over columns and over networks: each term goes to its column.
+    """
+    total = np.zeros(rows.shape)
+    for output, residuals in zip(outputs, statistics.residuals, strict=True):
+        if score_method == "combined":
+            total += np.abs(output - statistics.center) / statistics.deviation
+        errors = np.subtract(rows, output, out=output)
+        np.abs(errors, out=errors)
+        total += errors if score_method == "reconstruction" else errors / residuals
+    total /= len(outputs) * rows.shape[1]
+    return _share_out_overflow(total)
+
+
+def _share_out_overflow(contributions: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Let rows that overflow add up to the largest number; the others are untouched."""
+    overflows = ~np.isfinite(contributions.sum(axis=1))
+    largest = np.finfo(np.float64).max
+    rows = np.nan_to_num(contributions[overflows], nan=largest, posinf=largest)
+    rows /= rows.max(axis=1, keepdims=True)
+    rows /= rows.sum(axis=1, keepdims=True)
+    contributions[overflows] = rows * (largest * (1.0 - 1e-9))  # room for rounding
+    return contributions
+
+
 def _compute_mean_absolute_error(
     rows: NDArray[np.float64], output: NDArray[np.float64]
 ) -> NDArray[np.float64]:

@@ -109,3 +109,42 @@ def test_synthetic_anomalies_differ_in_one_cell_taken_from_another_row():
     assert (changed.sum(axis=1) == 1).all()
     for row, column in zip(*np.nonzero(changed), strict=True):
         assert anomalies[row, column] in np.delete(X[:, column], row)
+
+
+@pytest.mark.parametrize("score_method", ["combined", "reconstruction"])
+@pytest.mark.parametrize("n_estimators", [1, 3])
+def test_explanation_of_a_row_sums_to_its_anomaly(
+    score_method, n_estimators, make_detector, correlated_rows
+):
+    detector = make_detector(score_method=score_method, n_estimators=n_estimators)
+    contributions = detector.fit(correlated_rows).explain(correlated_rows)
+    assert contributions.shape == correlated_rows.shape
+    assert (contributions >= 0).all()
+    np.testing.assert_allclose(
+        contributions.sum(axis=1), -detector.score_samples(correlated_rows), rtol=1e-12
+    )
+
+
+@pytest.mark.parametrize("score_method", ["combined", "reconstruction"])
+def test_explanation_sums_to_the_anomaly_of_rows_that_overflow(
+    score_method, make_detector, correlated_rows
+):
+    detector = make_detector(score_method=score_method).fit(correlated_rows)
+    rows = correlated_rows[:2].copy()
+    rows[1] = 1e308
+    np.testing.assert_allclose(
+        detector.explain(rows).sum(axis=1), -detector.score_samples(rows), rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("score_method", ["combined", "reconstruction"])
+def test_explanation_names_the_column_that_was_changed(
+    score_method, make_detector, correlated_rows
+):
+    detector = make_detector(score_method=score_method, epochs=100)
+    detector.fit(correlated_rows)
+    changed = correlated_rows[:100].copy()
+    columns = np.arange(100) % 5
+    changed[np.arange(100), columns] += 6 * correlated_rows.std(axis=0)[columns]
+    named = detector.explain(changed).argmax(axis=1)
+    assert (named == columns).mean() >= 0.95
