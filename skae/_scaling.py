@@ -52,6 +52,13 @@ class ScaledRows:
         )
         return (sum(sums) / self.shape[0] - self.center) * self.factor
 
+    def kept_if_small(self) -> ScaledRows:
+        """The same rows, scaled once and for all where float32 takes little memory."""
+        if 4 * self.X.size > CHUNK_BYTES:
+            return self
+        scaled = self.read(slice(None), out=np.empty(self.shape, np.float32))
+        return ScaledRows(scaled, np.zeros(self.shape[1]), np.ones(self.shape[1]))
+
     def take(self, rows: NDArray[np.intp]) -> ScaledRows:
         """A few of the rows."""
         return ScaledRows(self.X[rows], self.center, self.scale)

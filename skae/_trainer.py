@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -28,9 +28,12 @@ EVALUATION_BYTES = 2**24  # of float32 rows whose loss is computed at once
 MAX_IDLE_TRAINERS = 16
 MAX_IDLE_WEIGHTS = 10**7  # 120 MB with the two moments of Adam
 
-# XLA fuses what lies between the matrix products, and takes about 2 s to compile.
+# XLA fuses what lies between the matrix products and compiles for .6 s longer. With two
+# threads an update took .8 to .93 of the time at 1.3e8 operations or more, .63 with the
+# network of the article (3.4e8), and was not faster below: worth it from 170 (article)
+# to 1,300 updates on.
 XLA_MIN_UPDATE_OPERATIONS = 1e8
-XLA_MIN_OPERATIONS = 1e12
+XLA_MIN_OPERATIONS = 4e11
 
 
 def count_operations(weights: Sequence[NDArray[np.float32]], batch_size: int) -> float:
@@ -38,28 +41,27 @@ def count_operations(weights: Sequence[NDArray[np.float32]], batch_size: int) ->
     return 6.0 * batch_size * sum(kernel.size for kernel in weights[::2])
 
 
-def choose_xla_batch_size(
-    batch_size: int, operations: float, n_updates: int
-) -> int | None:
-    """The size of the batches for which XLA compiles the update; None to do without."""
-    if operations < XLA_MIN_UPDATE_OPERATIONS:
-        return None
-    return batch_size if n_updates * operations >= XLA_MIN_OPERATIONS else None
+def is_worth_xla(operations: float, n_updates: int) -> bool:
+    """Whether a training of so many updates, of so many operations each, gains."""
+    return (
+        operations >= XLA_MIN_UPDATE_OPERATIONS
+        and n_updates * operations >= XLA_MIN_OPERATIONS
+    )
 
 
 class Trainer:
     """A compiled model with its fused loop, reusable with other weights.
 
-    With `xla_batch_size`, batches of that many rows go through XLA, the others not.
+    With `uses_xla`, full batches go through XLA, the others not.
     """
 
-    def __init__(self, model: keras.Model, masking: float, xla_batch_size: int | None):
+    def __init__(self, model: keras.Model, masking: float, uses_xla: bool):
         import tensorflow as tf
 
         self.model = model
         self._masking = masking
         self._mask_values = tf.Variable(tf.zeros(model.input_shape[1]), trainable=False)
-        self._xla_batch_size = xla_batch_size
+        self.uses_xla = uses_xla
         self._variables = [variable.value for variable in model.trainable_variables]
         self._fresh_optimizer_state = [
             _without_memory_if_zero(variable.numpy())
@@ -79,10 +81,19 @@ class Trainer:
         return tf.function(
             self._update_on_each_batch, autograph=False
         ).get_concrete_function(
-            tf.TensorSpec([None, self._xla_batch_size, n_features], tf.float32),
-            tf.TensorSpec([None], tf.int32),
+            tf.TensorSpec([None, None, n_features], tf.float32),
             tf.TensorSpec([None], tf.float32),
             tf.TensorSpec([None, 2], tf.int32),
+            tf.TensorSpec([None], tf.int32),
+        )
+
+    @cached_property
+    def _xla_compiled_updates(self) -> Any:
+        """The same on full batches; XLA compiles it for each number that is passed."""
+        import tensorflow as tf
+
+        return tf.function(
+            self._update_on_each_batch, autograph=False, jit_compile=True
         )
 
     @cached_property
@@ -134,30 +145,47 @@ class Trainer:
 
     def run_updates(
         self,
-        rows: NDArray[np.float32],
+        batches: NDArray[np.float32],
         counts: NDArray[np.int32],
         rates: NDArray[np.float64],
         seeds: NDArray[np.int32],
     ) -> NDArray[np.float32]:
-        """One update for each batch; the loss of each, before its update.
+        """One update for each of the counts; the loss of each, before its update.
 
-        `rows` are the batches one after another, all of one length; of batch i the
-        first `counts[i]` rows count, at the learning rate `rates[i]` and with masks
-        from the two integers `seeds[i]`.
+        Of batch i the first `counts[i]` rows count, at the learning rate `rates[i]` and
+        with masks from the two integers `seeds[i]`. `batches` is a buffer of always the
+        same shape (batches, rows, columns); what lies beyond the counts is not used.
         """
         import tensorflow as tf
 
-        batches = rows.reshape(len(counts), -1, rows.shape[1])
-        with (
-            first_xla_compilation_silenced() if self._xla_batch_size else nullcontext()
-        ):
-            losses: NDArray[np.float32] = self._compiled_updates(
-                tf.constant(batches),
-                tf.constant(counts),
-                tf.constant(rates, tf.float32),
-                tf.constant(seeds),
-            ).numpy()
-        return losses
+        rates = rates.astype(np.float32)
+        n_full = 0
+        if self.uses_xla:
+            n_full = int(np.cumprod(counts == batches.shape[1]).sum())
+        losses = []
+        if n_full > 0:
+            filling = (0, len(batches) - n_full)
+            with first_xla_compilation_silenced():
+                losses.append(
+                    self._xla_compiled_updates(
+                        tf.constant(batches),
+                        tf.constant(np.pad(rates[:n_full], filling)),
+                        tf.constant(np.pad(seeds[:n_full], (filling, (0, 0)))),
+                        tf.constant(n_full),
+                    ).numpy()[:n_full]
+                )
+        if n_full < len(counts):
+            rest = slice(n_full, len(counts))
+            losses.append(
+                self._compiled_updates(
+                    tf.constant(batches[rest]),
+                    tf.constant(rates[rest]),
+                    tf.constant(seeds[rest]),
+                    tf.constant(counts[rest]),
+                ).numpy()
+            )
+        joined: NDArray[np.float32] = np.concatenate(losses)
+        return joined
 
     def evaluate(self, rows: ScaledRows, indices: NDArray[np.intp]) -> float:
         """The mean loss of some of the rows."""
@@ -173,31 +201,25 @@ class Trainer:
         return total / len(indices)
 
     def _update_on_each_batch(
-        self, batches: Any, counts: Any, rates: Any, seeds: Any
+        self, batches: Any, rates: Any, seeds: Any, counts: Any
     ) -> Any:
+        """The losses; `counts` of each batch, or the number of batches if all are full.
+
+        XLA wants constant shapes, but not a constant number of rounds.
+        """
         import tensorflow as tf
 
-        xla_update = tf.function(self._update, autograph=False, jit_compile=True)
-        n_batches = tf.shape(batches)[0]
+        are_full = counts.shape.rank == 0
+        n_batches = counts if are_full else tf.shape(counts)[0]
 
         def update(i: Any, losses: Any) -> tuple[Any, Any]:
-            def update_plainly() -> Any:
-                return self._update(batches[i, : counts[i]], rates[i], seeds[i])
-
-            if self._xla_batch_size is None:
-                loss = update_plainly()
-            else:
-                loss = tf.cond(
-                    counts[i] == self._xla_batch_size,
-                    lambda: xla_update(batches[i], rates[i], seeds[i]),
-                    update_plainly,
-                )
-            return i + 1, losses.write(i, loss)
+            rows = batches[i] if are_full else batches[i, : counts[i]]
+            return i + 1, losses.write(i, self._update(rows, rates[i], seeds[i]))
 
         _, losses = tf.while_loop(
             lambda i, _: i < n_batches,
             update,
-            (0, tf.TensorArray(tf.float32, size=n_batches)),
+            (0, tf.TensorArray(tf.float32, size=tf.shape(batches)[0])),
             parallel_iterations=1,
         )
         return losses.stack()

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from skae._trainer import (
     Trainer,
     borrowed_trainer,
-    choose_xla_batch_size,
     count_operations,
+    is_worth_xla,
 )
 
 if TYPE_CHECKING:
@@ -88,14 +88,15 @@ def train(
     they are set to the column's value in `mask_values`, while the network must give
     back the whole row.
     """
+    rows = rows.kept_if_small()
     n_batches = -(-len(training_rows) // batch_size)
     n_updates = len(initial_weights) * epochs * n_batches
     operations = count_operations(initial_weights[0], batch_size)
-    xla_batch_size = choose_xla_batch_size(batch_size, operations, n_updates)
+    uses_xla = is_worth_xla(operations, n_updates)
     with (
         borrowed_trainer(
-            (key, masking, xla_batch_size),
-            lambda: Trainer(build_model(), masking, xla_batch_size),
+            (key, masking, uses_xla),
+            lambda: Trainer(build_model(), masking, uses_xla),
             # A function may change behind its name, and callbacks keep the model.
             give_back=is_reusable and not callbacks,
         ) as trainer,
@@ -134,12 +135,16 @@ def _train_network(
     updates_in_memory = CHUNK_BYTES // (4 * batches.size * rows.shape[1])
     chunk_updates = min(chunk_updates, updates_in_memory, MAX_CHUNK_UPDATES)
     chunk_updates = 1 if watch.watches_updates else max(1, chunk_updates)
-    # Nobody looks at an unwatched training between epochs: short ones share a call.
+    # Nobody looks at an unwatched training between epochs: short ones share a call,
+    # unless their short last batches, which XLA leaves out, would come in between.
     epochs_at_once = max(1, chunk_updates // len(batches))
-    if watch.is_watched or progress.is_shown:
+    if watch.is_watched or progress.is_shown or trainer.uses_xla:
         epochs_at_once = 1
-    n_buffered = min(chunk_updates, epochs_at_once * len(batches), len(factors))
-    buffer = np.empty((n_buffered * batches.size, rows.shape[1]), np.float32)
+    n_buffered = chunk_updates  # always the same: XLA compiles for this number
+    if not trainer.uses_xla:
+        n_buffered = min(chunk_updates, epochs_at_once * len(batches), len(factors))
+    buffer = np.zeros((n_buffered, batches.size, rows.shape[1]), np.float32)
+    flat_buffer = buffer.reshape(-1, rows.shape[1])
     loss_curve: list[float] = []
     validation_loss_curve: list[float] = []
     logs: dict[str, float] = {}
@@ -155,8 +160,9 @@ def _train_network(
             chunk = slice(start, start + chunk_updates)
             chunk_rows = indices[chunk].ravel()
             watch.before_updates(start)
+            rows.read(chunk_rows, out=flat_buffer[: len(chunk_rows)])
             losses[chunk] = trainer.run_updates(
-                rows.read(chunk_rows, out=buffer[: len(chunk_rows)]),
+                buffer,
                 counts[chunk],
                 base_rate
                 * factors.compute(len(batches) * epoch + start, len(counts[chunk])),
@@ -165,8 +171,7 @@ def _train_network(
             _check_finite(losses[chunk], epoch, base_rate)
             watch.after_updates(start, losses[chunk])
             progress.show(losses[chunk])
-        if watch.is_watched:
-            trainer.set_learning_rate(base_rate)
+        trainer.set_learning_rate(base_rate)
         loss_curve += batches.average_over_epochs(losses)
         logs = {"loss": loss_curve[-1]}
         if early_stopping is not None:

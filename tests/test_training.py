@@ -45,6 +45,26 @@ def test_later_fits_of_an_architecture_reuse_its_compilation(
     assert len(compilations) == 5
 
 
+@pytest.mark.parametrize("n_updates", [1, 4, 20, 1000])
+def test_cosine_schedule_does_not_depend_on_the_updates_of_a_call(
+    n_updates, monkeypatch, make_detector, correlated_rows
+):
+    """200 rows in batches of 32 are 7 updates an epoch, here 35 in all."""
+    monkeypatch.setattr(_training, "MAX_CHUNK_UPDATES", n_updates)
+    detector = make_detector(learning_rate=0.01, learning_rate_schedule="cosine")
+    rates = []
+    run_updates = Trainer.run_updates
+
+    def record(self, batches, counts, chunk_rates, seeds):
+        rates.extend(chunk_rates)
+        return run_updates(self, batches, counts, chunk_rates, seeds)
+
+    monkeypatch.setattr(Trainer, "run_updates", record)
+    detector.fit(correlated_rows)
+    half_cosine = 0.005 * (1 + np.cos(np.pi * np.arange(35) / 35))
+    np.testing.assert_allclose(rates, half_cosine, rtol=1e-6)
+
+
 @pytest.mark.parametrize("optimizer", ["adam", "nadam", "adagrad", "ftrl", "rmsprop"])
 def test_reused_compilation_gives_what_a_new_one_gives(
     optimizer, no_idle_trainers, compilations, make_detector, correlated_rows
@@ -197,13 +217,13 @@ class TestXLA:
         mnist = weights(784, 128, 64, 32, 64, 128, 784)
         table = weights(30, 128, 64, 32, 64, 128, 30)
 
-        def choose(weights, batch_size, n_updates):
+        def uses_xla(weights, batch_size, n_updates):
             operations = _trainer.count_operations(weights, batch_size)
-            return _trainer.choose_xla_batch_size(batch_size, operations, n_updates)
+            return _trainer.is_worth_xla(operations, n_updates)
 
-        assert choose(mnist, batch_size=256, n_updates=20 * 235) == 256
-        assert choose(mnist, batch_size=256, n_updates=235) is None
-        assert choose(table, batch_size=128, n_updates=10**7) is None
+        assert uses_xla(mnist, batch_size=256, n_updates=20 * 235)
+        assert not uses_xla(mnist, batch_size=256, n_updates=235)
+        assert not uses_xla(table, batch_size=128, n_updates=10**7)
 
     def test_prints_nothing_after_a_chatty_import_of_tensorflow(
         self, run_in_fresh_process
