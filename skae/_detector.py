@@ -24,7 +24,12 @@ from sklearn.exceptions import (
     UndefinedMetricWarning,
 )
 from sklearn.metrics import roc_auc_score
-from sklearn.utils import check_array, check_consistent_length, check_random_state
+from sklearn.utils import (
+    check_array,
+    check_consistent_length,
+    check_random_state,
+    gen_batches,
+)
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import (
     check_is_fitted,
@@ -42,8 +47,10 @@ from skae._calibration import (
 )
 from skae._forward import (
     ACTIVATIONS,
+    BLOCK_ROWS,
     OUTPUT_RANGES,
     Layer,
+    compute_outputs,
     iterate_forward,
     make_layers,
 )
@@ -291,6 +298,9 @@ class AutoencoderOutlierDetector(
     .. [5] Bates, S., Candès, E., Lei, L., Romano, Y. & Sesia, M. (2023). "Testing for
        outliers with conformal p-values." Annals of Statistics 51, 149-178.
        :doi:`10.1214/22-AOS2244`
+    .. [6] Alcala, C. F. & Qin, S. J. (2009). "Reconstruction-based contribution for
+       process monitoring." Automatica 45, 1593-1600.
+       :doi:`10.1016/j.automatica.2009.02.027`
 
     Examples
     --------
@@ -818,9 +828,14 @@ class AutoencoderOutlierDetector(
     def explain(self, X: ArrayLike) -> NDArray[np.float64]:
         """What each column adds to the anomaly of each row.
 
-        Both score methods are sums over columns, so that nothing is approximated or
-        attributed by convention: column j of a row gets the terms of the formula in
-        Notes that carry its index.
+        One odd value spoils the reconstruction of other columns too, so that large
+        errors alone do not tell which column is at fault. Therefore the three most
+        surprising columns of a row are repaired one after the other: their value is
+        replaced by what the network expects when it is shown other columns. What the
+        sum of the squared terms of the score loses by a repair is the share of that
+        column [6]_; of what is left after the last one, column j gets the terms that
+        carry its index. The shares are scaled to the anomaly of the row. It takes about
+        ten forward passes, where scoring takes one.
 
         Parameters
         ----------
@@ -831,14 +846,20 @@ class AutoencoderOutlierDetector(
         contributions : ndarray of shape (n_samples, n_features)
             Never negative; larger means more anomalous. The sum over a row is
             ``-score_samples(X)``, within rounding.
+
+        See Also
+        --------
+        reconstruct : What the network makes of a row as it is.
         """
         X = self._validate(X)
         contributions = np.empty(X.shape)
         rows = ScaledRows(X, self._center, self._scale)
+        forward = partial(compute_outputs, networks=self._networks)
         with np.errstate(over="ignore", invalid="ignore"):
-            for block, inputs, outputs in iterate_forward(rows, self._networks):
+            for block in gen_batches(len(X), BLOCK_ROWS):
+                inputs = rows.read(block, out=np.empty(X[block].shape))
                 contributions[block] = compute_contributions(
-                    self._score_method, inputs, outputs, self._score_statistics
+                    self._score_method, inputs, forward, self._score_statistics
                 )
         return contributions
 
