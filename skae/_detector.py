@@ -825,7 +825,9 @@ class AutoencoderOutlierDetector(
         lowest = np.finfo(np.float64).min
         return np.nan_to_num(scores, copy=False, nan=lowest, neginf=lowest)
 
-    def explain(self, X: ArrayLike) -> NDArray[np.float64]:
+    def explain(
+        self, X: ArrayLike, *, return_expected: bool = False
+    ) -> NDArray[np.float64] | tuple[NDArray[np.float64], NDArray[np.float64]]:
         """What each column adds to the anomaly of each row.
 
         One odd value spoils the reconstruction of other columns too, so that large
@@ -841,26 +843,35 @@ class AutoencoderOutlierDetector(
         ----------
         X : array-like of shape (n_samples, n_features)
 
+        return_expected : bool, default=False
+            Whether to return the expected values, too.
+
         Returns
         -------
         contributions : ndarray of shape (n_samples, n_features)
             Never negative; larger means more anomalous. The sum over a row is
             ``-score_samples(X)``, within rounding.
 
+        expected : ndarray of shape (n_samples, n_features)
+            What the network expects of each cell when it and every fourth column from
+            it on are masked, in the units of X. Only with `return_expected`.
+
         See Also
         --------
         reconstruct : What the network makes of a row as it is.
         """
         X = self._validate(X)
-        contributions = np.empty(X.shape)
+        contributions, expected = np.empty((2, *X.shape))
         rows = ScaledRows(X, self._center, self._scale)
         forward = partial(compute_outputs, networks=self._networks)
         with np.errstate(over="ignore", invalid="ignore"):
             for block in gen_batches(len(X), BLOCK_ROWS):
                 inputs = rows.read(block, out=np.empty(X[block].shape))
-                contributions[block] = compute_contributions(
+                contributions[block], expected[block] = compute_contributions(
                     self._score_method, inputs, forward, self._score_statistics
                 )
+        if return_expected:
+            return contributions, unscale(expected, self._center, self._scale)
         return contributions
 
     @cached_property

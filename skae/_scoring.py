@@ -61,8 +61,8 @@ def compute_contributions(
     rows: NDArray[np.float64],
     forward: Callable[[NDArray[np.float64]], list[NDArray[np.float64]]],
     statistics: ScoreStatistics,
-) -> NDArray[np.float64]:
-    """What each column adds to a row's anomaly, given the forward pass of rows.
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What each column adds to a row's anomaly, and what was expected of each cell.
 
     One odd value makes the network err in other columns too, so that the terms of the
     score do not tell which column is at fault. The most surprising columns are
@@ -119,7 +119,7 @@ def compute_contributions(
     is_shared = np.isfinite(before) & np.isfinite(anomaly) & (before > 0)
     factor = anomaly[is_shared] / shares[is_shared].sum(axis=1)
     contributions[is_shared] = shares[is_shared] * factor[:, np.newaxis]
-    return _share_out_overflow(contributions)
+    return _share_out_overflow(contributions), expected
 
 
 def _compute_expected(
