@@ -2,6 +2,16 @@
 
 from skae._detector import AutoencoderOutlierDetector
 from skae._display import AnomalyScoreDisplay
+from skae._display_code import CodeDisplay
+from skae._display_explanation import ExplanationDisplay
+from skae._display_training import LossCurveDisplay
 from skae._version import __version__
 
-__all__ = ["AnomalyScoreDisplay", "AutoencoderOutlierDetector", "__version__"]
+__all__ = [
+    "AnomalyScoreDisplay",
+    "AutoencoderOutlierDetector",
+    "CodeDisplay",
+    "ExplanationDisplay",
+    "LossCurveDisplay",
+    "__version__",
+]

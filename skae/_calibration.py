@@ -1,9 +1,14 @@
-"""From the scores of the training rows to the threshold."""
+"""From scores to the threshold and to p-values."""
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
+
+# Without a promised rate, a p-value as small as this must at least be possible.
+COARSEST_P_VALUE = 0.1
 
 
 def compute_offset(scores: NDArray[np.float64], contamination: float | str) -> float:
@@ -20,3 +25,73 @@ def compute_offset(scores: NDArray[np.float64], contamination: float | str) -> f
         lowest, lower, upper = np.quantile(scores, [0.01, 0.25, 0.75])
         return float(max(lowest, lower - 1.5 * (upper - lower)))
     return float(np.quantile(scores, float(contamination)))
+
+
+def compute_conformal_offset(
+    calibration_scores: NDArray[np.float64], rate: float
+) -> float:
+    """The threshold that a new normal row falls below with probability at most `rate`.
+
+    It is the k-th smallest of the n sorted scores, k = floor(rate * (n + 1)): rows
+    below it are those whose p-value is at most `rate`.
+
+    Source: Vovk, Gammerman & Shafer (2005), "Algorithmic Learning in a Random World",
+    Springer, section 2.2.
+    """
+    n_scores = len(calibration_scores)
+    k = math.floor(rate * (n_scores + 1))
+    if (k + 1) / (n_scores + 1) <= rate:  # the product was rounded down
+        k += 1
+    elif k / (n_scores + 1) > rate:
+        k -= 1
+    if k < 1:
+        raise ValueError(
+            f"A rate of {rate!r} needs at least {count_needed_rows(rate)} calibration "
+            f"scores; there are {n_scores}."
+        )
+    return float(calibration_scores[k - 1])
+
+
+def compute_p_values(
+    scores: NDArray[np.float64], calibration_scores: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The share of the sorted calibration scores, and of one more, at most each score.
+
+    Source: Bates, Candès, Lei, Romano & Sesia (2023), "Testing for outliers with
+    conformal p-values", Annals of Statistics 51, 149-178.
+    """
+    n_lower = np.searchsorted(calibration_scores, scores, side="right")
+    p_values: NDArray[np.float64] = (1 + n_lower) / (1 + len(calibration_scores))
+    return p_values
+
+
+def count_needed_rows(rate: float | None) -> int:
+    """The smallest n for which the smallest p-value, 1 / (n + 1), is at most `rate`."""
+    rate = COARSEST_P_VALUE if rate is None else rate
+    n_rows = math.ceil(1 / rate) - 1
+    if n_rows > 0 and 1 / n_rows <= rate:  # the quotient was rounded up
+        return n_rows - 1
+    return n_rows if 1 / (n_rows + 1) <= rate else n_rows + 1
+
+
+def hold_back_calibration_rows(
+    n_samples: int,
+    calibration_fraction: float,
+    contamination: float | str,
+    seed: int,
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Indices of the rows to fit on, and of those whose scores set the threshold."""
+    n_held_back = math.ceil(calibration_fraction * n_samples)
+    n_needed = count_needed_rows(
+        None if contamination == "auto" else float(contamination)
+    )
+    if not n_needed <= n_held_back < n_samples:
+        raise ValueError(
+            f"With contamination={contamination!r}, calibration_fraction must hold "
+            f"back at least {n_needed} rows and leave one to train on; "
+            f"calibration_fraction={calibration_fraction!r} of n_samples={n_samples} "
+            f"holds {n_held_back} back. Pass more rows, or change "
+            "calibration_fraction or contamination."
+        )
+    order = np.random.RandomState(seed).permutation(n_samples)
+    return np.sort(order[n_held_back:]), np.sort(order[:n_held_back])

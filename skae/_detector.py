@@ -18,9 +18,18 @@ from sklearn.base import (
     TransformerMixin,
     _fit_context,
 )
-from sklearn.exceptions import ConvergenceWarning, UndefinedMetricWarning
+from sklearn.exceptions import (
+    ConvergenceWarning,
+    NotFittedError,
+    UndefinedMetricWarning,
+)
 from sklearn.metrics import roc_auc_score
-from sklearn.utils import check_array, check_consistent_length, check_random_state
+from sklearn.utils import (
+    check_array,
+    check_consistent_length,
+    check_random_state,
+    gen_batches,
+)
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import (
     check_is_fitted,
@@ -29,11 +38,19 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from skae._calibration import compute_offset
+from skae._calibration import (
+    compute_conformal_offset,
+    compute_offset,
+    compute_p_values,
+    count_needed_rows,
+    hold_back_calibration_rows,
+)
 from skae._forward import (
     ACTIVATIONS,
+    BLOCK_ROWS,
     OUTPUT_RANGES,
     Layer,
+    compute_outputs,
     iterate_forward,
     make_layers,
 )
@@ -69,12 +86,13 @@ _DERIVED = ("_networks", "_models")  # from the weights, when first needed
 
 
 class _Seeds(NamedTuple):
-    """Seeds of held-out rows, of each network twice, and of the score statistics."""
+    """Seeds of held-out rows, of each network twice, of two samples of the rows."""
 
     split: int
     weights: list[int]
     shuffling: list[int]
     sample: int
+    calibration: int
 
 
 class AutoencoderOutlierDetector(
@@ -172,6 +190,14 @@ class AutoencoderOutlierDetector(
         `fit` that is flagged. "auto" flags the rows whose score lies under the lower
         fence of Tukey's box plot of the training scores (the lower quartile minus 1.5
         interquartile ranges), and at least about 1 % of the training rows [2]_.
+        See `calibration_fraction` for what changes with it.
+
+    calibration_fraction : float, default=0.0
+        Fraction of the rows given to `fit` that is held back from the scaling and the
+        training, in [0, 1). Their scores are kept, so that `p_values` works straight
+        after `fit`, and they alone set the threshold: a float `contamination` is then
+        the largest probability with which a new normal row is flagged, as in
+        `calibrate`, and "auto" is applied to the held-back scores.
 
     memory : str or joblib.Memory, default=None
         Where trained weights are cached, so that the points of a grid that differ only
@@ -192,6 +218,10 @@ class AutoencoderOutlierDetector(
     ----------
     offset_ : float
         The threshold: rows with a lower score are outliers.
+
+    calibration_scores_ : ndarray of shape (n_calibration_samples,) or None
+        Sorted scores of the rows that `calibrate` was given, or that `fit` held back by
+        `calibration_fraction`; None without either.
 
     n_features_in_ : int
         Number of columns seen by `fit`.
@@ -265,6 +295,12 @@ class AutoencoderOutlierDetector(
     .. [4] Yue, H. H. & Qin, S. J. (2001). "Reconstruction-based fault identification
        using a combined index." Ind. Eng. Chem. Res. 40, 4403-4414.
        :doi:`10.1021/ie000141+`
+    .. [5] Bates, S., Candès, E., Lei, L., Romano, Y. & Sesia, M. (2023). "Testing for
+       outliers with conformal p-values." Annals of Statistics 51, 149-178.
+       :doi:`10.1214/22-AOS2244`
+    .. [6] Alcala, C. F. & Qin, S. J. (2009). "Reconstruction-based contribution for
+       process monitoring." Automatica 45, 1593-1600.
+       :doi:`10.1016/j.automatica.2009.02.027`
 
     Examples
     --------
@@ -303,6 +339,7 @@ class AutoencoderOutlierDetector(
         "n_estimators": [Interval(Integral, 1, None, closed="left")],
         "score_method": [StrOptions({"combined", "reconstruction"})],
         "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
+        "calibration_fraction": [Interval(Real, 0, 1, closed="left")],
         "memory": [str, HasMethods("cache"), None],
         "verbose": ["verbose"],
         "random_state": ["random_state"],
@@ -329,6 +366,7 @@ class AutoencoderOutlierDetector(
         n_estimators: int = 1,
         score_method: str = "combined",
         contamination: float | str = "auto",
+        calibration_fraction: float = 0.0,
         memory: str | Memory | None = None,
         verbose: int = 0,
         random_state: int | np.random.RandomState | None = None,
@@ -351,6 +389,7 @@ class AutoencoderOutlierDetector(
         self.n_estimators = n_estimators
         self.score_method = score_method
         self.contamination = contamination
+        self.calibration_fraction = calibration_fraction
         self.memory = memory
         self.verbose = verbose
         self.random_state = random_state
@@ -388,7 +427,7 @@ class AutoencoderOutlierDetector(
         ------
         ValueError
             If X or a parameter is invalid, if there are too few rows for early
-            stopping, or if the training diverges.
+            stopping or for calibration, or if the training diverges.
 
         Warns
         -----
@@ -400,6 +439,7 @@ class AutoencoderOutlierDetector(
         with self._unchanged_on_failure():
             X = validate_data(self, X, dtype=[np.float64, np.float32])
             seeds = self._draw_seeds()
+            X, X_calibration = self._hold_back(X, seeds.calibration)
             self._center, self._scale = fit_scaling(X, self.scaling)
             rows = ScaledRows(X, self._center, self._scale)
             self._architecture = plan_architecture(
@@ -411,16 +451,25 @@ class AutoencoderOutlierDetector(
             self._warn_if_out_of_reach(rows)
             self._keep(self._train(rows, seeds, callbacks))
             self._score_statistics = self._compute_score_statistics(rows, seeds.sample)
-            self.offset_ = compute_offset(self._score_samples(X), self.contamination)
+            self._set_threshold(X, X_calibration)
         return self
 
     def _draw_seeds(self) -> _Seeds:
         """One seed for each consumer of randomness."""
         rng = check_random_state(self.random_state)
-        size = 2 + 2 * self.n_estimators
+        size = 3 + 2 * self.n_estimators
         seeds = [int(seed) for seed in rng.randint(np.iinfo(np.int32).max, size=size)]
-        split, *networks, sample = seeds
-        return _Seeds(split, networks[::2], networks[1::2], sample)
+        split, *networks, sample, calibration = seeds
+        return _Seeds(split, networks[::2], networks[1::2], sample, calibration)
+
+    def _hold_back(self, X: NDArray, seed: int) -> tuple[NDArray, NDArray | None]:
+        """The rows to fit on, and those that only calibrate, if any."""
+        if not self.calibration_fraction:
+            return X, None
+        kept, held_back = hold_back_calibration_rows(
+            len(X), self.calibration_fraction, self.contamination, seed
+        )
+        return X[kept], X[held_back]
 
     def _warn_if_out_of_reach(self, rows: ScaledRows) -> None:
         """Warn if the output activation cannot reach the rows."""
@@ -543,6 +592,129 @@ class AutoencoderOutlierDetector(
             )
         return compute_score_statistics(inputs, list(outputs))
 
+    def _set_threshold(self, X: NDArray, X_calibration: NDArray | None) -> None:
+        """`offset_`, from the scores of the held-back rows if there are any."""
+        self.calibration_scores_: NDArray[np.float64] | None = None
+        if X_calibration is None:
+            self.offset_ = compute_offset(self._score_samples(X), self.contamination)
+            return
+        self.calibration_scores_ = np.sort(self._score_samples(X_calibration))
+        if self.contamination == "auto":
+            self.offset_ = compute_offset(self.calibration_scores_, "auto")
+        else:
+            self.offset_ = compute_conformal_offset(
+                self.calibration_scores_, float(self.contamination)
+            )
+
+    # -------------------------------------------------------------- calibration
+
+    def calibrate(self, X: ArrayLike, *, false_alarm_rate: float | None = None) -> Self:
+        """Keep the scores of fresh normal rows, and move the threshold, untrained.
+
+        Afterwards `p_values` compares rows with these. With `false_alarm_rate`,
+        `offset_` is moved so that a new normal row is flagged with at most that
+        probability: those with a p-value of at most `false_alarm_rate` are. That holds
+        on average over the draw of the rows in X and of the new row, for any number of
+        rows in X, if these and the new row are drawn alike and `fit` has not seen them.
+        Given X, the rate of many new rows scatters about its mean by about
+        ``sqrt(false_alarm_rate / len(X))``.
+
+        Calibrate again, without training again, when the normal rows have changed. A
+        later `fit` forgets the calibration.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Normal rows that `fit` has not seen; at least ``1 / false_alarm_rate - 1``
+            of them, or 9 without a rate.
+
+        false_alarm_rate : float, default=None
+            Largest probability, in (0, 1), that a new normal row is flagged. None
+            leaves `offset_` where it is.
+
+        Returns
+        -------
+        self : AutoencoderOutlierDetector
+            The calibrated detector. If calibration fails, it is left as it was.
+
+        Raises
+        ------
+        NotFittedError
+            If the detector is not fitted.
+        ValueError
+            If X or the rate is invalid, or X has too few rows for the rate.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_breast_cancer
+        >>> from skae import AutoencoderOutlierDetector
+        >>> X, y = load_breast_cancer(return_X_y=True)
+        >>> benign = X[y == 1]
+        >>> detector = AutoencoderOutlierDetector((16, 4), random_state=0)
+        >>> detector.fit(benign[:200]).calibrate(benign[200:], false_alarm_rate=0.05)
+        AutoencoderOutlierDetector(hidden_layer_sizes=(16, 4), random_state=0)
+        >>> detector.p_values(X[y == 0][:3]).round(3)
+        array([0.006, 0.006, 0.006])
+        """
+        if false_alarm_rate is not None and not (
+            isinstance(false_alarm_rate, Real) and 0 < false_alarm_rate < 1
+        ):
+            raise ValueError(
+                "false_alarm_rate must be a float in (0, 1), or None to leave offset_ "
+                f"where it is. Got {false_alarm_rate!r} instead."
+            )
+        X = self._validate(X)
+        n_needed = count_needed_rows(false_alarm_rate)
+        if len(X) < n_needed:
+            raise ValueError(
+                f"X must have at least {n_needed} rows to calibrate with "
+                f"false_alarm_rate={false_alarm_rate!r}; it has {len(X)}, with which "
+                f"no p-value is below {1 / (len(X) + 1):.2g}. Pass more rows"
+                + ("." if false_alarm_rate is None else " or raise false_alarm_rate.")
+            )
+        scores = np.sort(self._score_samples(X))
+        if false_alarm_rate is not None:
+            self.offset_ = compute_conformal_offset(scores, float(false_alarm_rate))
+        self.calibration_scores_ = scores
+        return self
+
+    def p_values(self, X: ArrayLike) -> NDArray[np.float64]:
+        """How probable a score as low as each row's is among normal rows.
+
+        The conformal p-value [5]_ of a row is ``(1 + k) / (1 + n)``, with k the number
+        of the n calibration scores that are not above its score. A new normal row has a
+        p-value of at most a with probability at most a, for any a, on average over the
+        draw of the calibration rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        p_values : ndarray of shape (n_samples,)
+            In (0, 1]; small means anomalous.
+
+        Raises
+        ------
+        NotFittedError
+            If the detector is not fitted, or fitted but not calibrated.
+
+        See Also
+        --------
+        scipy.stats.false_discovery_control : Choose among many rows so that few of the
+            chosen are false alarms.
+        """
+        check_is_fitted(self)
+        if self.calibration_scores_ is None:
+            raise NotFittedError(
+                f"This {type(self).__name__} is fitted but not calibrated, and "
+                "p_values compares rows with calibration scores. Call calibrate(X) "
+                "with normal rows that fit has not seen, or set calibration_fraction, "
+                "for example to 0.2, before fit."
+            )
+        return compute_p_values(self.score_samples(X), self.calibration_scores_)
+
     # ------------------------------------------------------------------ scoring
 
     def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
@@ -653,31 +825,53 @@ class AutoencoderOutlierDetector(
         lowest = np.finfo(np.float64).min
         return np.nan_to_num(scores, copy=False, nan=lowest, neginf=lowest)
 
-    def explain(self, X: ArrayLike) -> NDArray[np.float64]:
+    def explain(
+        self, X: ArrayLike, *, return_expected: bool = False
+    ) -> NDArray[np.float64] | tuple[NDArray[np.float64], NDArray[np.float64]]:
         """What each column adds to the anomaly of each row.
 
-        Both score methods are sums over columns, so that nothing is approximated or
-        attributed by convention: column j of a row gets the terms of the formula in
-        Notes that carry its index.
+        One odd value spoils the reconstruction of other columns too, so that large
+        errors alone do not tell which column is at fault. Therefore the three most
+        surprising columns of a row are repaired one after the other: their value is
+        replaced by what the network expects when it is shown other columns. What the
+        sum of the squared terms of the score loses by a repair is the share of that
+        column [6]_; of what is left after the last one, column j gets the terms that
+        carry its index. The shares are scaled to the anomaly of the row. It takes about
+        ten forward passes, where scoring takes one.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+
+        return_expected : bool, default=False
+            Whether to return the expected values, too.
 
         Returns
         -------
         contributions : ndarray of shape (n_samples, n_features)
             Never negative; larger means more anomalous. The sum over a row is
             ``-score_samples(X)``, within rounding.
+
+        expected : ndarray of shape (n_samples, n_features)
+            What the network expects of each cell when it and every fourth column from
+            it on are masked, in the units of X. Only with `return_expected`.
+
+        See Also
+        --------
+        reconstruct : What the network makes of a row as it is.
         """
         X = self._validate(X)
-        contributions = np.empty(X.shape)
+        contributions, expected = np.empty((2, *X.shape))
         rows = ScaledRows(X, self._center, self._scale)
+        forward = partial(compute_outputs, networks=self._networks)
         with np.errstate(over="ignore", invalid="ignore"):
-            for block, inputs, outputs in iterate_forward(rows, self._networks):
-                contributions[block] = compute_contributions(
-                    self._score_method, inputs, outputs, self._score_statistics
+            for block in gen_batches(len(X), BLOCK_ROWS):
+                inputs = rows.read(block, out=np.empty(X[block].shape))
+                contributions[block], expected[block] = compute_contributions(
+                    self._score_method, inputs, forward, self._score_statistics
                 )
+        if return_expected:
+            return contributions, unscale(expected, self._center, self._scale)
         return contributions
 
     @cached_property

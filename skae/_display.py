@@ -1,9 +1,9 @@
-"""Displays, in the convention of scikit-learn; matplotlib comes when one is drawn."""
+"""The display of scores; matplotlib comes when one is drawn."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +17,11 @@ from skae._detector import AutoencoderOutlierDetector
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+# The axis of the scores is logarithmic if on a linear one three quarters of the rows
+# would fall into one bin of this many; that of the counts, if a class would be lower
+# than this part of the highest bar.
+CROWDED = 50
+
 
 class AnomalyScoreDisplay:
     """Histogram of anomaly scores, with the threshold that makes an outlier.
@@ -24,6 +29,10 @@ class AnomalyScoreDisplay:
     The anomaly score of a row is minus what `score_samples` returns: outliers lie to
     the right of the threshold, which is minus `offset_`. Use it to see whether the
     threshold parts the outliers from the rest, and where single rows lie.
+
+    Axes are logarithmic where needed: that of the scores, with bins to match, if three
+    quarters of the rows would otherwise crowd in a fiftieth of it; that of the counts,
+    if the bars of a class would otherwise be lower than a fiftieth of the highest.
 
     Create one with :meth:`from_estimator` or :meth:`from_predictions`; all parameters
     are stored as attributes.
@@ -79,7 +88,7 @@ class AnomalyScoreDisplay:
     >>> display.threshold_line_.get_label()
     'threshold'
 
-    Outliers are few. A logarithmic axis makes them visible:
+    Outliers are few. A logarithmic axis makes single rows visible:
 
     >>> display.ax_.set_yscale("log")
     """
@@ -119,20 +128,22 @@ class AnomalyScoreDisplay:
         display : AnomalyScoreDisplay
             The display itself, with the artists as attributes.
         """
-        try:
-            import matplotlib.pyplot as plt
-            from matplotlib.ticker import MaxNLocator
-        except ImportError as error:
-            raise ImportError(
-                "AnomalyScoreDisplay.plot requires matplotlib, which is missing or "
-                "broken here. Install it with `python -m pip install matplotlib`."
-            ) from error
+        plt = import_pyplot(type(self).__name__)
+        from matplotlib.ticker import MaxNLocator
 
         if ax is None:
             _, ax = plt.subplots()
 
         anomaly = -self.scores
-        edges = np.histogram_bin_edges(anomaly, bins=bins).tolist()
+        if _is_crowded(anomaly):
+            ax.set_xscale("log")
+        if ax.get_xscale() == "log" and np.isscalar(bins) and anomaly.min() > 0:
+            edges = (
+                10 ** np.histogram_bin_edges(np.log10(anomaly), bins=bins)
+            ).tolist()
+            edges[0], edges[-1] = anomaly.min(), anomaly.max()  # rounding loses no row
+        else:
+            edges = np.histogram_bin_edges(anomaly, bins=bins).tolist()
         self.histograms_ = {}
         if self.y is None:
             _, _, self.histograms_["rows"] = ax.hist(anomaly, bins=edges, color="C0")
@@ -160,6 +171,11 @@ class AnomalyScoreDisplay:
             self.marked_lines_[label] = lines
 
         ax.set(xlabel=self.name, ylabel="number of rows")
+        highest = [
+            max(bar.get_height() for bar in bars) for bars in self.histograms_.values()
+        ]
+        if CROWDED * min(highest) < max(highest):
+            ax.set_yscale("log")
         if ax.get_yscale() == "linear":  # no fractions of a row
             ax.yaxis.set_major_locator(
                 MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True)
@@ -342,6 +358,24 @@ class AnomalyScoreDisplay:
             name=name,
         )
         return display.plot(ax, bins=bins)
+
+
+def import_pyplot(display: str) -> Any:
+    """Matplotlib's pyplot, or an error that says what wants it and how to get it."""
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError(
+            f"{display}.plot requires matplotlib, which is missing or broken here. "
+            "Install it with `python -m pip install matplotlib`."
+        ) from error
+    return plt
+
+
+def _is_crowded(anomaly: NDArray[np.float64]) -> bool:
+    """Whether most scores share a small part of their range, all being positive."""
+    low, upper_quartile, high = np.quantile(anomaly, [0.0, 0.75, 1.0])
+    return bool(low > 0 and CROWDED * (upper_quartile - low) < high - low)
 
 
 def _check_scores(scores: ArrayLike, name: str) -> NDArray[np.float64]:

@@ -80,6 +80,23 @@ def iterate_forward(
         yield block, inputs[:n_block_rows, :n_features], results
 
 
+def compute_outputs(
+    inputs: NDArray[np.float64], networks: Sequence[Sequence[Layer]]
+) -> list[NDArray[np.float64]]:
+    """What comes out of each network for at most `BLOCK_ROWS` scaled rows."""
+    n_rows, n_features = inputs.shape
+    filled = np.zeros((_round_up(n_rows), _round_up(n_features)))
+    filled[:n_rows, :n_features] = inputs
+    results = []
+    for layers in networks:
+        outputs = filled
+        for layer in layers:
+            out = np.empty((len(filled), len(layer.bias)))
+            outputs = _apply(layer, outputs, out)
+        results.append(outputs[:n_rows, : layers[-1].width])
+    return results
+
+
 def _apply(
     layer: Layer, inputs: NDArray[np.float64], out: NDArray[np.float64]
 ) -> NDArray[np.float64]:

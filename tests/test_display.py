@@ -1,4 +1,4 @@
-"""The histogram of anomaly scores."""
+"""The displays: scores here, then explanations, trainings and codes."""
 
 import matplotlib
 import numpy as np
@@ -14,7 +14,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
 
-from skae import AnomalyScoreDisplay, AutoencoderOutlierDetector
+from skae import (
+    AnomalyScoreDisplay,
+    AutoencoderOutlierDetector,
+    CodeDisplay,
+    ExplanationDisplay,
+    LossCurveDisplay,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -249,6 +255,205 @@ def test_what_cannot_be_drawn_is_refused_before_a_figure_is_made(
     with pytest.raises(ValueError, match=message):
         AnomalyScoreDisplay.from_predictions(**arguments)
     assert pyplot.get_fignums() == []
+
+
+def test_scores_of_one_size_have_linear_axes():
+    display = AnomalyScoreDisplay.from_predictions(-np.arange(1.0, 101.0))
+    assert display.ax_.get_xscale() == display.ax_.get_yscale() == "linear"
+
+
+def test_few_scores_far_away_make_the_axis_of_the_scores_logarithmic():
+    scores = -np.append(np.linspace(1.0, 5.0, 1000), 1e4)
+    display = AnomalyScoreDisplay.from_predictions(scores)
+    assert display.ax_.get_xscale() == "log"
+    heights = heights_of(display.histograms_["rows"])
+    assert sum(heights) == 1001  # every row has a bin
+    assert max(heights) < 500  # on a linear axis one would hold all but one
+    widths = np.diff(np.log(edges_of(display.histograms_["rows"])))
+    np.testing.assert_allclose(widths, widths[0])
+
+
+def test_scores_that_reach_zero_keep_a_linear_axis():
+    scores = -np.append(np.linspace(0.0, 5.0, 1000), 1e4)
+    assert AnomalyScoreDisplay.from_predictions(scores).ax_.get_xscale() == "linear"
+
+
+@pytest.mark.parametrize("n_rows, scale", [(100, "linear"), (10000, "log")])
+def test_class_too_small_to_see_makes_the_counts_logarithmic(n_rows, scale):
+    scores = -np.append(np.linspace(1.0, 5.0, n_rows), [6.0, 7.0])
+    y = np.append(np.ones(n_rows), [-1, -1])
+    assert AnomalyScoreDisplay.from_predictions(scores, y).ax_.get_yscale() == scale
+
+
+# ------------------------------------------------------------------- explanations
+
+
+def test_explanation_has_a_bar_for_each_of_the_largest_and_one_for_the_rest(
+    detector, far_row
+):
+    display = ExplanationDisplay.from_estimator(detector, far_row, max_features=3)
+    contributions = detector.explain([far_row])[0]
+    widths = [bar.get_width() for bar in display.bars_]
+    largest = np.argsort(-contributions)[:3]
+    assert display.columns_.tolist() == largest.tolist()
+    np.testing.assert_allclose(widths[:3], contributions[largest])
+    np.testing.assert_allclose(sum(widths), -detector.score_samples([far_row])[0])
+    labels = [label.get_text() for label in display.ax_.get_yticklabels()]
+    assert labels == [f"x{j}" for j in largest] + ["2 others"]
+    assert display.ax_.yaxis_inverted()  # the largest is on top
+
+
+def test_explanation_shows_observed_and_expected_values_in_the_users_units(
+    detector, correlated_rows
+):
+    row = correlated_rows[:1]
+    display = ExplanationDisplay.from_estimator(detector, row)
+    _, expected = detector.explain(row, return_expected=True)
+    assert len(display.bars_) == 5  # no rest
+    for column, text in zip(display.columns_, display.texts_, strict=True):
+        observed = row[0, column]
+        shown = f"{observed:.4g}, expected {expected[0, column]:.4g}"
+        assert text.get_text() == shown
+
+
+def test_explanation_names_the_columns_of_a_frame_and_of_a_pipeline(correlated_rows):
+    frame = pd.DataFrame(correlated_rows, columns=list("abcde"))
+    pipeline = make_pipeline(
+        StandardScaler().set_output(transform="pandas"),
+        AutoencoderOutlierDetector((4, 2), epochs=2, random_state=0),
+    ).fit(frame)
+    display = ExplanationDisplay.from_estimator(pipeline, frame.iloc[[0]])
+    labels = [label.get_text() for label in display.ax_.get_yticklabels()]
+    assert sorted(labels) == list("abcde")
+    scaled = pipeline[:-1].transform(frame.iloc[[0]])
+    np.testing.assert_array_equal(display.observed, scaled.to_numpy()[0])
+    np.testing.assert_array_equal(
+        display.contributions, pipeline[-1].explain(scaled)[0]
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"contributions": [0.1, np.nan]}, "contributions contains NaN"),
+        ({"contributions": [[0.1, 0.2]]}, "contributions must be one row"),
+        ({"contributions": [0.1], "observed": [1.0, 2.0]}, "observed must be one row"),
+        ({"contributions": [0.1], "feature_names": ["a", "b"]}, "must name 1 columns"),
+        ({"contributions": [0.1], "max_features": 0}, "max_features must be at least"),
+    ],
+)
+def test_explanation_that_cannot_be_drawn_is_refused(arguments, message, pyplot):
+    with pytest.raises(ValueError, match=message):
+        ExplanationDisplay.from_predictions(**arguments)
+    assert pyplot.get_fignums() == []
+
+
+def test_explanation_of_several_rows_is_refused(detector, correlated_rows):
+    with pytest.raises(ValueError, match=r"X must be one row.*\(200, 5\)"):
+        ExplanationDisplay.from_estimator(detector, correlated_rows)
+
+
+# ---------------------------------------------------------------------- trainings
+
+
+def test_training_is_a_line_without_a_legend(detector):
+    display = LossCurveDisplay.from_estimator(make_pipeline(detector))
+    np.testing.assert_array_equal(display.line_.get_xdata(), [1, 2])
+    np.testing.assert_array_equal(display.line_.get_ydata(), detector.loss_curve_)
+    assert display.validation_line_ is display.best_line_ is None
+    assert display.ax_.get_legend() is None
+
+
+def test_held_out_loss_is_a_second_line_with_its_smallest_marked():
+    display = LossCurveDisplay(
+        loss_curve=[3.0, 2.0, 1.0], validation_loss_curve=[3.0, 1.5, 2.0]
+    ).plot()
+    assert display.validation_line_.get_ydata().tolist() == [3.0, 1.5, 2.0]
+    assert positions_of([display.best_line_]) == [2]
+    assert legend_of(display) == [
+        "training",
+        "held-out rows",
+        "smallest held-out loss",
+    ]
+
+
+@pytest.mark.parametrize(
+    "curve, scale",
+    [([1.0, 0.2], "linear"), ([1.0, 0.05], "log"), ([5.0, 0.0], "linear")],
+)
+def test_loss_over_more_than_a_decade_is_logarithmic(curve, scale):
+    assert LossCurveDisplay(loss_curve=curve).plot().ax_.get_yscale() == scale
+
+
+# -------------------------------------------------------------------------- codes
+
+
+def test_code_of_two_columns_is_drawn_as_it_is(detector, correlated_rows):
+    display = CodeDisplay.from_estimator(detector, correlated_rows)
+    offsets = display.scatters_["rows"].get_offsets()
+    np.testing.assert_array_equal(offsets, detector.transform(correlated_rows))
+    assert display.ax_.get_legend() is None
+
+
+def test_wide_code_is_drawn_by_its_principal_components():
+    codes = np.random.RandomState(0).normal(size=(50, 4)) * [10, 1, 1, 5]
+    display = CodeDisplay.from_predictions(codes)
+    positions = display.positions
+    assert positions.var(axis=0).sum() / codes.var(axis=0).sum() > 0.9
+    assert abs(np.corrcoef(positions[:, 0], codes[:, 0])[0, 1]) > 0.99
+    assert "principal component 1 of the code" in display.ax_.get_xlabel()
+
+
+def test_code_of_one_column_is_drawn_against_the_number_of_the_row():
+    display = CodeDisplay.from_predictions([[0.5], [0.25]])
+    assert display.positions.tolist() == [[0, 0.5], [1, 0.25]]
+
+
+@pytest.mark.parametrize(
+    "y, names",
+    [
+        ([1, -1, 1], ["inliers", "outliers"]),
+        (["a", "c", "b"], ["a", "b", "c"]),
+        ([0, 1, 2], ["0", "1", "2"]),
+    ],
+)
+def test_each_label_has_its_points(y, names):
+    codes = np.arange(6.0).reshape(3, 2)
+    display = CodeDisplay.from_predictions(codes, y)
+    assert list(display.scatters_) == legend_of(display) == names
+    assert sum(len(s.get_offsets()) for s in display.scatters_.values()) == 3
+
+
+@pytest.mark.parametrize(
+    "codes, y, message",
+    [
+        ([[0.0, np.nan]], None, "codes contains NaN"),
+        (np.zeros((2, 2)), [1], "inconsistent numbers of samples"),
+        (np.zeros((30, 2)), np.arange(30), "at most 20 different labels.*has 30"),
+    ],
+)
+def test_codes_that_cannot_be_drawn_are_refused(codes, y, message, pyplot):
+    with pytest.raises(ValueError, match=message):
+        CodeDisplay.from_predictions(codes, y)
+    assert pyplot.get_fignums() == []
+
+
+@pytest.mark.parametrize("display", [CodeDisplay, ExplanationDisplay, LossCurveDisplay])
+def test_displays_refuse_an_unfitted_estimator(display, correlated_rows):
+    rows = () if display is LossCurveDisplay else (correlated_rows[:1],)
+    with pytest.raises(NotFittedError):
+        display.from_estimator(AutoencoderOutlierDetector(), *rows)
+
+
+def test_displays_draw_on_given_axes(detector, correlated_rows, pyplot):
+    figure, axes = pyplot.subplots(3)
+    displays = [
+        CodeDisplay.from_estimator(detector, correlated_rows, ax=axes[0]),
+        ExplanationDisplay.from_estimator(detector, correlated_rows[0], ax=axes[1]),
+        LossCurveDisplay.from_estimator(detector, ax=axes[2]),
+    ]
+    assert [display.ax_ for display in displays] == axes.tolist()
+    assert {display.figure_ for display in displays} == {figure}
 
 
 def test_missing_matplotlib_is_named_with_the_way_out(run_in_fresh_process):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from sklearn.datasets import load_breast_cancer
+from sklearn.exceptions import NotFittedError
 from sklearn.metrics import roc_auc_score
 
 from skae import AutoencoderOutlierDetector
@@ -148,3 +149,40 @@ def test_explanation_names_the_column_that_was_changed(
     changed[np.arange(100), columns] += 6 * correlated_rows.std(axis=0)[columns]
     named = detector.explain(changed).argmax(axis=1)
     assert (named == columns).mean() >= 0.95
+
+
+@pytest.mark.parametrize("kind", ["far", "contradicting"])
+def test_explanation_names_the_changed_column_more_often_than_the_errors_do(kind):
+    """Tumours with one of 30 measurements changed; one odd value spoils many errors."""
+    X, y = load_breast_cancer(return_X_y=True)
+    train, rows = X[y == 1][:200], X[y == 1][200:].copy()
+    numbers, columns = np.arange(len(rows)), np.arange(len(rows)) % 30
+    if kind == "far":
+        rows[numbers, columns] += 6 * train.std(axis=0)[columns]
+    else:  # a usual value, from the other tail
+        low, high = np.quantile(train, [0.05, 0.95], axis=0)
+        is_high = rows[numbers, columns] > np.median(train, axis=0)[columns]
+        rows[numbers, columns] = np.where(is_high, low[columns], high[columns])
+    detector = AutoencoderOutlierDetector(random_state=0).fit(train)
+    errors = np.abs(rows - detector.reconstruct(rows)) / train.std(axis=0)
+    named, largest = detector.explain(rows).argmax(axis=1), errors.argmax(axis=1)
+    assert (named == columns).mean() > (0.95 if kind == "far" else 0.7)
+    assert (named == columns).mean() > (largest == columns).mean()
+
+
+def test_explanation_of_a_row_does_not_depend_on_its_neighbours(fitted):
+    rows = np.random.RandomState(0).normal(size=(300, 5)) * [1, 1e3, 1e-3, 10, 1]
+    expected = fitted.explain(rows)
+    np.testing.assert_array_equal(fitted.explain(rows[250:260]), expected[250:260])
+
+
+def test_row_that_is_reproduced_exactly_has_no_contributions(make_detector):
+    detector = make_detector().fit(np.ones((20, 3)))
+    assert detector.explain(np.ones((2, 3))).sum() == pytest.approx(
+        -detector.score_samples(np.ones((2, 3))).sum()
+    )
+
+
+def test_explain_before_fit_is_an_error(make_detector, correlated_rows):
+    with pytest.raises(NotFittedError):
+        make_detector().explain(correlated_rows)

@@ -1,0 +1,242 @@
+"""The display of codes as a map."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
+from sklearn.decomposition import PCA
+from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils.validation import check_is_fitted, column_or_1d
+
+from skae._display import import_pyplot
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MAX_LABELS = 20  # colours that one can still tell apart
+
+
+class CodeDisplay:
+    """Map of rows by their code: what the network takes for alike lies close together.
+
+    Codes of two columns are drawn as they are; of more, their first two principal
+    components; of one, the code against the number of the row.
+
+    Create one with :meth:`from_estimator` or :meth:`from_predictions`; all parameters
+    are stored as attributes.
+
+    Parameters
+    ----------
+    positions : ndarray of shape (n_samples, 2)
+        Where each row lies.
+
+    y : ndarray of shape (n_samples,), default=None
+        Label of each row; each has its colour. None draws all rows alike.
+
+    names : tuple of two str, default=("code 0", "code 1")
+        Names of the axes.
+
+    Attributes
+    ----------
+    scatters_ : dict of str to matplotlib.collections.PathCollection
+        The points: of all "rows" without labels, by the label otherwise. If the labels
+        are 1 and -1, these are "inliers" and "outliers".
+
+    ax_ : matplotlib.axes.Axes
+        Axes with the map.
+
+    figure_ : matplotlib.figure.Figure
+        Figure with the axes.
+
+    See Also
+    --------
+    CodeDisplay.from_estimator : Draw the codes that a fitted detector gives to rows.
+    CodeDisplay.from_predictions : Draw codes that are at hand.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skae import CodeDisplay
+    >>> display = CodeDisplay(positions=np.eye(2), y=np.array([1, -1])).plot()
+    >>> sorted(display.scatters_)
+    ['inliers', 'outliers']
+    """
+
+    def __init__(
+        self,
+        *,
+        positions: NDArray[np.float64],
+        y: NDArray | None = None,
+        names: tuple[str, str] = ("code 0", "code 1"),
+    ):
+        self.positions = positions
+        self.y = y
+        self.names = names
+
+    def plot(self, ax: Axes | None = None) -> Self:
+        """Draw the map.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, default=None
+            Axes to draw on. None makes a new figure.
+
+        Returns
+        -------
+        display : CodeDisplay
+            The display itself, with the artists as attributes.
+        """
+        plt = import_pyplot(type(self).__name__)
+        if ax is None:
+            _, ax = plt.subplots(layout="constrained")
+
+        groups = {"rows": np.full(len(self.positions), True)}
+        if self.y is not None:
+            labels = np.unique(self.y)
+            is_verdict = labels.dtype.kind in "if" and set(labels) <= {-1, 1}
+            names = {-1: "outliers", 1: "inliers"} if is_verdict else {}
+            # The few outliers are drawn last, on top.
+            order = labels[::-1] if is_verdict else labels
+            groups = {
+                names.get(label, str(label)): self.y == label
+                for label in order.tolist()
+            }
+        colors = plt.get_cmap("tab10" if len(groups) <= 10 else "tab20").colors
+        size = float(np.clip(2e4 / len(self.positions), 4, 24))
+        self.scatters_ = {
+            label: ax.scatter(
+                self.positions[mask, 0],
+                self.positions[mask, 1],
+                s=size,
+                alpha=0.7,
+                color=color,
+                label=label,
+                linewidths=0,
+            )
+            for (label, mask), color in zip(groups.items(), colors, strict=False)
+        }
+        ax.set(xlabel=self.names[0], ylabel=self.names[1])
+        if self.y is not None:
+            many = len(groups) > 4  # they would hide the map
+            legend = ax.legend(
+                loc="center left" if many else "best",
+                bbox_to_anchor=(1, 0.5) if many else None,
+            )
+            for handle in legend.legend_handles:
+                if handle is not None:
+                    handle.set(sizes=[24], alpha=1)
+
+        self.ax_ = ax
+        self.figure_ = ax.figure
+        return self
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: BaseEstimator,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
+        *,
+        ax: Axes | None = None,
+    ) -> Self:
+        """Draw the codes that a fitted detector gives to rows.
+
+        Parameters
+        ----------
+        estimator : estimator instance
+            Fitted :class:`~skae.AutoencoderOutlierDetector`, or a fitted
+            :class:`~sklearn.pipeline.Pipeline` that ends in one.
+
+        X : array-like of shape (n_samples, n_features)
+            Rows for the map.
+
+        y : array-like of shape (n_samples,), default=None
+            Label of each row, at most 20 different ones.
+
+        ax : matplotlib.axes.Axes, default=None
+            Axes to draw on. None makes a new figure.
+
+        Returns
+        -------
+        display : CodeDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_wine
+        >>> from skae import AutoencoderOutlierDetector, CodeDisplay
+        >>> X, y = load_wine(return_X_y=True)
+        >>> detector = AutoencoderOutlierDetector((16, 2), random_state=0).fit(X)
+        >>> display = CodeDisplay.from_estimator(detector, X, y)
+        >>> display.ax_.get_xlabel()
+        'code 0'
+        """
+        check_is_fitted(estimator)
+        return cls.from_predictions(estimator.transform(X), y, ax=ax)
+
+    @classmethod
+    def from_predictions(
+        cls, codes: ArrayLike, y: ArrayLike | None = None, *, ax: Axes | None = None
+    ) -> Self:
+        """Draw codes, given what `transform` returned.
+
+        Parameters
+        ----------
+        codes : array-like of shape (n_samples, n_codes)
+            Code of each row.
+
+        y : array-like of shape (n_samples,), default=None
+            Label of each row, at most 20 different ones.
+
+        ax : matplotlib.axes.Axes, default=None
+            Axes to draw on. None makes a new figure.
+
+        Returns
+        -------
+        display : CodeDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        ValueError
+            If codes are not a finite table, or y differs in length or has more than 20
+            different labels.
+
+        Examples
+        --------
+        >>> from skae import CodeDisplay
+        >>> display = CodeDisplay.from_predictions([[0.1], [0.4], [0.2]])
+        >>> display.names
+        ('row', 'code 0')
+        """
+        codes = check_array(codes, dtype=np.float64, input_name="codes")
+        if y is not None:
+            y = column_or_1d(y)
+            check_consistent_length(codes, y)
+            if (n_labels := len(np.unique(y))) > MAX_LABELS:
+                raise ValueError(
+                    f"y must have at most {MAX_LABELS} different labels, each with its "
+                    f"colour; it has {n_labels}. Group them, or leave y out."
+                )
+        names = ("code 0", "code 1")
+        if codes.shape[1] == 1:
+            codes = np.column_stack([np.arange(len(codes)), codes])
+            names = ("row", "code 0")
+        elif codes.shape[1] > 2 and len(codes) > 1:
+            pca = PCA(2, svd_solver="full").fit(codes)
+            codes = pca.transform(codes)
+            shares = np.nan_to_num(pca.explained_variance_ratio_)
+            first, second = (
+                f"principal component {i + 1} of the code ({share:.0%} of its variance)"
+                for i, share in enumerate(shares)
+            )
+            names = first, second
+        return cls(positions=codes[:, :2], y=y, names=names).plot(ax)
