@@ -187,9 +187,10 @@ class AutoencoderOutlierDetector(
 
     contamination : float or "auto", default="auto"
         Where the threshold lies. A float in (0, 0.5] is the share of the rows given to
-        `fit` that is flagged. "auto" flags the rows whose score lies under the lower
-        fence of Tukey's box plot of the training scores (the lower quartile minus 1.5
-        interquartile ranges), and at least about 1 % of the training rows [2]_.
+        `fit` that is flagged. "auto" flags the rows whose anomaly, minus the score,
+        exceeds the median of the training rows by a larger factor than the median
+        exceeds the 0.5 % quantile: the lower tail, which outliers hardly reach, tells
+        how far the upper one of normal rows goes [2]_.
         See `calibration_fraction` for what changes with it.
 
     calibration_fraction : float, default=0.0
@@ -289,7 +290,8 @@ class AutoencoderOutlierDetector(
     ----------
     .. [1] Sakurada, M. & Yairi, T. (2014). "Anomaly detection using autoencoders with
        nonlinear dimensionality reduction." MLSDA. :doi:`10.1145/2689746.2689747`
-    .. [2] Tukey, J. W. (1977). "Exploratory Data Analysis." Addison-Wesley.
+    .. [2] Efron, B. (2004). "Large-scale simultaneous hypothesis testing: the choice
+       of a null hypothesis." JASA 99, 96-104. :doi:`10.1198/016214504000000089`
     .. [3] Vincent, P., Larochelle, H., Lajoie, I., Bengio, Y. & Manzagol, P.-A. (2010).
        "Stacked denoising autoencoders." JMLR 11, 3371-3408.
     .. [4] Yue, H. H. & Qin, S. J. (2001). "Reconstruction-based fault identification
