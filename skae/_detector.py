@@ -66,11 +66,11 @@ from skae._network import (
 )
 from skae._scaling import ScaledRows, fit_scaling, unscale
 from skae._scoring import (
-    STATISTICS_ROWS,
     ScoreStatistics,
     compute_anomaly,
     compute_contributions,
     compute_score_statistics,
+    draw_statistics_rows,
     make_synthetic_anomalies,
 )
 from skae._training import EarlyStopping, Training, hold_back_rows, train
@@ -575,9 +575,7 @@ class AutoencoderOutlierDetector(
 
     def _compute_score_statistics(self, rows: ScaledRows, seed: int) -> ScoreStatistics:
         """Statistics of a sample of the rows; raises if the training diverged."""
-        n_samples, n_features = rows.shape
-        order = np.random.RandomState(seed).permutation(n_samples)
-        sample = rows.take(np.sort(order[:STATISTICS_ROWS]))
+        sample = rows.take(draw_statistics_rows(*rows.shape, seed))
         inputs = np.empty(sample.shape)
         outputs = np.empty((self.n_estimators, *sample.shape))
         for block, block_inputs, block_outputs in iterate_forward(
