@@ -15,7 +15,7 @@ Run it from a shell with ``python plot_alarms.py``; ``--help`` lists the options
 # -------------------
 #
 # Some normal rows train the network, others only calibrate it, and the rest arrives
-# later, with a few malignant tumours among them.
+# later, with malignant tumours among them.
 
 import argparse
 
@@ -40,8 +40,8 @@ X, is_benign = load_breast_cancer(return_X_y=True, as_frame=True)
 benign, malignant = X[is_benign == 1], X[is_benign == 0]
 train, others = train_test_split(benign, train_size=157, random_state=0)
 calibration, later = train_test_split(others, train_size=119, random_state=0)
-X_later = np.concatenate([later, malignant.iloc[:20]])
-y_later = np.repeat([1, -1], [len(later), 20])
+X_later = np.concatenate([later, malignant.iloc[:40]])
+y_later = np.repeat([1, -1], [len(later), 40])
 
 detector = AutoencoderOutlierDetector(random_state=0).fit(train.to_numpy())
 
@@ -60,7 +60,7 @@ def show(threshold):
     alarm = detector.predict(X_later) == -1
     print(
         f"{threshold}: {np.sum(alarm & (y_later == 1))} of {len(later)} benign tumours "
-        f"flagged, {np.sum(alarm & (y_later == -1))} of 20 malignant ones"
+        f"flagged, {np.sum(alarm & (y_later == -1))} of 40 malignant ones"
     )
 
 
@@ -74,13 +74,13 @@ show("calibrated to 5 % false alarms")
 #
 # A p-value says how probable a score as low is among normal rows. Looking at many rows
 # at once, control the share of false ones among the alarms instead: Benjamini and
-# Hochberg's procedure chooses rows so that at most 10 % of them are expected to be
+# Hochberg's procedure chooses rows so that at most 20 % of them are expected to be
 # false alarms.
 
 p_values = detector.p_values(X_later)
-chosen = false_discovery_control(p_values) <= 0.1
+chosen = false_discovery_control(p_values) <= 0.2
 print(
-    f"chosen at a false discovery rate of 10 %: {chosen.sum()} rows, of which "
+    f"chosen at a false discovery rate of 20 %: {chosen.sum()} rows, of which "
     f"{np.sum(chosen & (y_later == 1))} are benign"
 )
 
@@ -100,12 +100,19 @@ odd = malignant.iloc[[3]]
 # -------------------
 #
 # With two columns the scores can be drawn over the plane, by scikit-learn's own
-# display. The line is the calibrated threshold.
+# display. These rows lie along an arc, which a code of one unit can follow, and the
+# line is the calibrated threshold.
 
-moons = make_moons(1200, noise=0.06, random_state=0)[0]
-train_2d, calibration_2d = train_test_split(moons, random_state=0)
+X_moons, moon = make_moons(2000, noise=0.06, random_state=0)
+arc = X_moons[moon == 0]
+train_2d, calibration_2d = train_test_split(arc, random_state=0)
 plane = AutoencoderOutlierDetector(
-    (128, 64, 1), activation="tanh", masking=0.0, epochs=300, random_state=0
+    (64, 32, 1),
+    activation="tanh",
+    masking=0.0,
+    score_method="reconstruction",
+    epochs=300,
+    random_state=0,
 )
 plane.fit(train_2d).calibrate(calibration_2d, false_alarm_rate=0.05)
 
@@ -121,7 +128,7 @@ histogram.set_title("later rows, and the calibrated threshold")
 
 map_ = figure.add_subplot(grid[1, 0])
 boundary = DecisionBoundaryDisplay.from_estimator(
-    plane, moons, response_method="decision_function", cmap="RdBu", levels=20, ax=map_
+    plane, arc, response_method="decision_function", cmap="RdBu", levels=20, ax=map_
 )
 map_.contour(boundary.xx0, boundary.xx1, boundary.response, levels=[0], colors="black")
 map_.scatter(*train_2d.T, s=2, color="0.3")
