@@ -45,6 +45,17 @@ from skae._calibration import (
     count_needed_rows,
     hold_back_calibration_rows,
 )
+from skae._diagnosis import (
+    Diagnosis,
+    check_calibration,
+    check_code,
+    check_columns,
+    check_copying,
+    check_gap,
+    check_loss,
+    check_reconstruction,
+    shuffle_cells,
+)
 from skae._forward import (
     ACTIVATIONS,
     BLOCK_ROWS,
@@ -880,6 +891,77 @@ class AutoencoderOutlierDetector(
         activations = [_find_activation(a) for a in self._architecture.activations]
         return [make_layers(weights, activations) for weights in self._weights]
 
+    def diagnose(self, X: ArrayLike, X_fresh: ArrayLike | None = None) -> Diagnosis:
+        """What a practitioner would check, each with a figure and what to do.
+
+        Whether the loss still falls, how much of the rows the network gives back,
+        whether it copies even rows whose cells do not belong together, how many code
+        units are dead, which columns are constant, how many rows calibrate, and whether
+        rows that it has not been trained on score lower than those that it has.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The rows given to `fit`, or some of them; 10,000 are looked at.
+
+        X_fresh : array-like of shape (n_fresh_samples, n_features), default=None
+            Normal rows that `fit` has not seen. None takes the calibration scores, if
+            there are any.
+
+        Returns
+        -------
+        diagnosis : tuple of Finding
+            To be printed. Each finding is a named tuple of `name`, `is_problem` (None
+            if it could not be measured), `figure` and `advice`; those with a problem
+            are listed in `diagnosis.problems`.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_wine
+        >>> from skae import AutoencoderOutlierDetector
+        >>> X, _ = load_wine(return_X_y=True)
+        >>> detector = AutoencoderOutlierDetector((16, 4), random_state=0).fit(X[:120])
+        >>> diagnosis = detector.diagnose(X[:120], X[120:])
+        >>> diagnosis[-1].is_problem
+        True
+        """
+        X = self._validate(X)
+        names = getattr(self, "feature_names_in_", range(X.shape[1]))
+        constant_columns = check_columns(X, names)
+        if len(X) > STATISTICS_ROWS:
+            order = np.random.RandomState(0).permutation(len(X))
+            X = X[np.sort(order[:STATISTICS_ROWS])]
+        fresh_scores = self.calibration_scores_
+        if X_fresh is not None:
+            fresh_scores = self._score_samples(self._validate(X_fresh))
+        inputs = ScaledRows(X, self._center, self._scale).read(
+            slice(None), out=np.empty(X.shape)
+        )
+        shuffled = shuffle_cells(inputs)
+        n_calibration_rows = (
+            0 if self.calibration_scores_ is None else len(self.calibration_scores_)
+        )
+        return Diagnosis(
+            [
+                check_loss(self.loss_curve_),
+                check_reconstruction(inputs, self._average_outputs(inputs)),
+                check_copying(shuffled, self._average_outputs(shuffled)),
+                check_code(self._encode(X)),
+                constant_columns,
+                check_calibration(n_calibration_rows),
+                check_gap(self._score_samples(X), fresh_scores),
+            ]
+        )
+
+    def _average_outputs(self, inputs: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The average of what the networks make of scaled rows."""
+        blocks = gen_batches(len(inputs), BLOCK_ROWS)
+        averages = [
+            np.mean(compute_outputs(inputs[block], self._networks), axis=0)
+            for block in blocks
+        ]
+        return np.concatenate(averages)
+
     # ------------------------------------------------- codes and reconstructions
 
     def transform(self, X: ArrayLike) -> NDArray[np.float64]:
@@ -894,7 +976,10 @@ class AutoencoderOutlierDetector(
         Z : ndarray of shape (n_samples, n_codes)
             As many columns as the last of `hidden_layer_sizes`, for each network.
         """
-        X = self._validate(X)
+        return self._encode(self._validate(X))
+
+    def _encode(self, X: NDArray) -> NDArray[np.float64]:
+        """Codes of validated rows."""
         codes = np.empty((len(X), self._n_features_out))
         rows = ScaledRows(X, self._center, self._scale)
         n_encoder_layers = self._architecture.n_encoder_layers
