@@ -220,8 +220,13 @@ def print_table(figures, comparisons, show=format_seconds):
             figure = ("", "", "")
         if figure[0]:
             lines.append((*figure, "", "", ""))
+    print_lines(lines)
+
+
+def print_lines(lines):
+    """Print tuples of str, the first of which are the headings, as a table."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    lines.insert(1, tuple("-" * width for width in widths))
-    for line in lines:
+    rule = tuple("-" * width for width in widths)
+    for line in (lines[0], rule, *lines[1:]):
         cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
         print("| " + " | ".join(cells) + " |")

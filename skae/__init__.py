@@ -5,6 +5,7 @@ from skae._display import AnomalyScoreDisplay
 from skae._display_code import CodeDisplay
 from skae._display_explanation import ExplanationDisplay
 from skae._display_training import LossCurveDisplay
+from skae._persistence import load, save
 from skae._version import __version__
 
 __all__ = [
@@ -14,4 +15,6 @@ __all__ = [
     "ExplanationDisplay",
     "LossCurveDisplay",
     "__version__",
+    "load",
+    "save",
 ]

@@ -66,6 +66,7 @@ from skae._forward import (
     make_layers,
 )
 from skae._network import (
+    Architecture,
     SerializedOptimizer,
     build_models_in_user_units,
     build_training_model,
@@ -94,6 +95,10 @@ if TYPE_CHECKING:
 AUTO_UPDATES = 1000
 STATE_FORMAT = 1
 _DERIVED = ("_networks", "_models")  # from the weights, when first needed
+_RECORDS: dict[str, Any] = {  # plain dicts in the state
+    "_architecture": Architecture,
+    "_score_statistics": ScoreStatistics,
+}
 
 
 class _Seeds(NamedTuple):
@@ -1084,10 +1089,16 @@ class AutoencoderOutlierDetector(
     # ------------------------------------------------------------------- state
 
     def __getstate__(self) -> dict[str, Any]:
-        """Parameters and plain arrays, without what is derived from them."""
+        """Parameters and plain arrays, without what is derived from them.
+
+        Of skae's own types only an optimizer's is left: with skops, a reader must agree
+        to each type in a file, and only that one imports what the file names.
+        """
         state = {k: v for k, v in super().__getstate__().items() if k not in _DERIVED}
         if not isinstance(state["optimizer"], str | SerializedOptimizer):
             state["optimizer"] = serialize_optimizer(state["optimizer"])
+        for name in _RECORDS.keys() & state.keys():
+            state[name] = state[name]._asdict()
         return state | {"_skae_version": __version__, "_state_format": STATE_FORMAT}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -1099,6 +1110,8 @@ class AutoencoderOutlierDetector(
                 f"{state_format}; skae {__version__} reads formats up to "
                 f"{STATE_FORMAT}. Upgrade skae to at least {version}."
             )
+        for name in _RECORDS.keys() & state.keys():
+            state[name] = _RECORDS[name](**state[name])
         super().__setstate__(state)
 
     @contextlib.contextmanager

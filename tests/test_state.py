@@ -8,8 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
+import skops.io
 from sklearn.base import clone
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import skae
 from skae import AutoencoderOutlierDetector
@@ -37,6 +41,35 @@ def test_copies_score_equal_to_the_bit(
     )
 
 
+@pytest.mark.parametrize("is_in_pipeline", [False, True])
+@pytest.mark.parametrize("kind", ["array", "frame"])
+def test_skops_loads_to_the_bit_what_joblib_does_and_asks_about_one_type(
+    kind, is_in_pipeline, tmp_path, make_detector, correlated_rows
+):
+    X = correlated_rows
+    if kind == "frame":
+        X = pd.DataFrame(X, columns=list("abcde"))
+    estimator = make_detector(early_stopping=True, epochs=300, tol=1.0)
+    if is_in_pipeline:
+        estimator = make_pipeline(StandardScaler(), estimator)
+    estimator.fit(X)
+    skops.io.dump(estimator, tmp_path / "estimator.skops")
+    asked = skops.io.get_untrusted_types(file=tmp_path / "estimator.skops")
+    assert asked == ["skae._detector.AutoencoderOutlierDetector"]
+    joblib.dump(estimator, tmp_path / "estimator.joblib")
+    for restored in (
+        skops.io.load(tmp_path / "estimator.skops", trusted=asked),
+        joblib.load(tmp_path / "estimator.joblib"),
+    ):
+        np.testing.assert_array_equal(
+            restored.score_samples(X), estimator.score_samples(X)
+        )
+        assert repr(restored) == repr(estimator)
+        np.testing.assert_array_equal(
+            restored.fit(X).score_samples(X), estimator.score_samples(X)
+        )
+
+
 def test_unfitted_detector_survives_a_pickle(make_detector):
     detector = make_detector(contamination=0.2)
     restored = pickle.loads(pickle.dumps(detector))
@@ -48,6 +81,20 @@ def test_state_is_the_weights_and_a_little(make_detector, correlated_rows):
     detector = make_detector(hidden_layer_sizes=(200, 50), epochs=1).fit(X)
     n_weights = 100 * 200 + 200 * 50 + 50 * 200 + 200 * 100 + 200 + 50 + 200 + 100
     assert len(pickle.dumps(detector)) < 4 * n_weights + 2 * 8 * 100 + 5000
+
+
+def test_skops_asks_about_an_optimizer_prototype_too(make_detector, correlated_rows):
+    import keras
+
+    detector = make_detector(optimizer=keras.optimizers.SGD(0.1)).fit(correlated_rows)
+    dumped = skops.io.dumps(detector)
+    asked = skops.io.get_untrusted_types(data=dumped)
+    assert asked == [
+        "skae._detector.AutoencoderOutlierDetector",
+        "skae._network.SerializedOptimizer",
+    ]
+    restored = skops.io.loads(dumped, trusted=asked)
+    assert isinstance(restored.optimizer, keras.optimizers.SGD)
 
 
 def test_pickle_carries_version_and_format(fitted):
