@@ -933,9 +933,7 @@ class AutoencoderOutlierDetector(
         X = self._validate(X)
         names = getattr(self, "feature_names_in_", range(X.shape[1]))
         constant_columns = check_columns(X, names)
-        if len(X) > STATISTICS_ROWS:
-            order = np.random.RandomState(0).permutation(len(X))
-            X = X[np.sort(order[:STATISTICS_ROWS])]
+        X = X[draw_statistics_rows(*X.shape, seed=0)]
         fresh_scores = self.calibration_scores_
         if X_fresh is not None:
             fresh_scores = self._score_samples(self._validate(X_fresh))
