@@ -933,7 +933,7 @@ class AutoencoderOutlierDetector(
         X = self._validate(X)
         names = getattr(self, "feature_names_in_", range(X.shape[1]))
         constant_columns = check_columns(X, names)
-        X = X[draw_statistics_rows(*X.shape, seed=0)]
+        X = X[draw_statistics_rows(len(X), X.shape[1], seed=0)]
         fresh_scores = self.calibration_scores_
         if X_fresh is not None:
             fresh_scores = self._score_samples(self._validate(X_fresh))
