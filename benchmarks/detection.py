@@ -71,6 +71,9 @@ def make_detectors(seed):
         "skae, reconstruction": AutoencoderOutlierDetector(
             score_method="reconstruction", random_state=seed
         ),
+        "skae, plain": AutoencoderOutlierDetector(
+            masking=0.0, score_method="reconstruction", random_state=seed
+        ),
         "IsolationForest": IsolationForest(random_state=seed),
         "LocalOutlierFactor": make_pipeline(
             StandardScaler(), LocalOutlierFactor(novelty=True)

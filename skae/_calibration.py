@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 COARSEST_P_VALUE = 0.1
 
 AUTO_TAIL = 0.005
+AUTO_SHARE = 0.01  # an outlier detector flags some of any rows
 
 
 def compute_offset(scores: NDArray[np.float64], contamination: float | str) -> float:
@@ -19,7 +20,8 @@ def compute_offset(scores: NDArray[np.float64], contamination: float | str) -> f
     A float `contamination` asks for that quantile of the scores, so that this share of
     the rows lies below it. "auto" mirrors the lower tail of the anomalies, minus the
     scores, at their median: it flags what exceeds the median by a larger factor than
-    the median exceeds the 0.5 % quantile. Outliers hardly move either.
+    the median exceeds the 0.5 % quantile, and at least about 1 % of the rows. Outliers
+    hardly move either.
 
     Source: the central part of the values tells how those of normal rows spread, in
     Efron (2004), "Large-scale simultaneous hypothesis testing: the choice of a null
@@ -28,10 +30,10 @@ def compute_offset(scores: NDArray[np.float64], contamination: float | str) -> f
     normal rows are spread alike to both sides (benchmarks/automatic_threshold.py).
     """
     if contamination == "auto":
-        low, median = np.quantile(-scores, [AUTO_TAIL, 0.5])
+        low, median, high = np.quantile(-scores, [AUTO_TAIL, 0.5, 1.0 - AUTO_SHARE])
         limits = np.finfo(np.float64)
         factor = median / max(low, limits.eps * median, limits.tiny)
-        return -float(median * factor)
+        return -float(min(median * factor, high))
     return float(np.quantile(scores, float(contamination)))
 
 

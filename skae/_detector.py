@@ -205,8 +205,9 @@ class AutoencoderOutlierDetector(
         Where the threshold lies. A float in (0, 0.5] is the share of the rows given to
         `fit` that is flagged. "auto" flags the rows whose anomaly, minus the score,
         exceeds the median of the training rows by a larger factor than the median
-        exceeds the 0.5 % quantile: the lower tail, which outliers hardly reach, tells
-        how far the upper one of normal rows goes [2]_.
+        exceeds the 0.5 % quantile, and at least about 1 % of the training rows: the
+        lower tail, which outliers hardly reach, tells how far the upper one of normal
+        rows goes [2]_.
         See `calibration_fraction` for what changes with it.
 
     calibration_fraction : float, default=0.0
