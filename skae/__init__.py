@@ -5,6 +5,7 @@ from skae._display import AnomalyScoreDisplay
 from skae._display_code import CodeDisplay
 from skae._display_explanation import ExplanationDisplay
 from skae._display_training import LossCurveDisplay
+from skae._onnx import register_onnx_converter
 from skae._persistence import load, save
 from skae._version import __version__
 
@@ -16,5 +17,6 @@ __all__ = [
     "LossCurveDisplay",
     "__version__",
     "load",
+    "register_onnx_converter",
     "save",
 ]

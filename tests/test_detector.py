@@ -560,6 +560,30 @@ class TestFailedFit:
             detector.fit(correlated_rows[:, :3], callbacks=[Interrupt()])
         np.testing.assert_array_equal(detector.score_samples(correlated_rows), before)
 
+    def test_signal_of_ctrl_c_ends_the_training(
+        self, tmp_path, correlated_rows, run_in_fresh_process
+    ):
+        """A fit of a million epochs ends, and what was fitted before scores on."""
+        np.save(tmp_path / "rows.npy", correlated_rows)
+        out, _ = run_in_fresh_process(
+            "import os, signal, sys, threading, numpy as np\n"
+            "from skae import AutoencoderOutlierDetector\n"
+            "X = np.load(sys.argv[1])\n"
+            "detector = AutoencoderOutlierDetector((8, 2), epochs=5, random_state=0)\n"
+            "before = detector.fit(X).score_samples(X)\n"
+            "press = threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT))\n"
+            "press.start()\n"
+            "try:\n"
+            "    detector.set_params(epochs=10**6).fit(X[:, :4])\n"
+            "except KeyboardInterrupt:\n"
+            "    print('interrupted')\n"
+            "np.testing.assert_array_equal(detector.score_samples(X), before)\n"
+            "detector.set_params(epochs=5).fit(X)\n"
+            "np.testing.assert_array_equal(detector.score_samples(X), before)\n",
+            tmp_path / "rows.npy",
+        )
+        assert out == "interrupted\n"
+
     def test_leaves_an_unfitted_detector_unfitted(self, make_detector, correlated_rows):
         detector = make_detector(learning_rate=1e6, hidden_layer_sizes=(64, 64, 64))
         before = vars(detector).copy()
@@ -662,6 +686,117 @@ class TestCallbacks:
             detector.loss_curve_
             == make_detector(epochs=2).fit(correlated_rows).loss_curve_
         )
+
+
+# Some of Keras's own callbacks read arrays in a way that NumPy 2 deprecates.
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+class TestCallbacksOfKeras:
+    """Each of them in a fit, and what it leaves behind."""
+
+    def test_early_stopping_has_the_last_word_on_the_weights(
+        self, make_detector, correlated_rows
+    ):
+        import keras
+
+        stop = keras.callbacks.EarlyStopping(
+            monitor="loss",
+            mode="max",  # the loss falls: the first epoch counts as the best
+            patience=3,
+            restore_best_weights=True,
+        )
+        detector = make_detector(epochs=50).fit(correlated_rows, callbacks=[stop])
+        assert detector.n_iter_ == 4
+        first = make_detector(epochs=1).fit(correlated_rows)
+        np.testing.assert_array_equal(
+            detector.score_samples(correlated_rows),
+            first.score_samples(correlated_rows),
+        )
+
+    def test_early_stopping_may_watch_the_held_out_rows(
+        self, make_detector, correlated_rows
+    ):
+        import keras
+
+        stop = keras.callbacks.EarlyStopping(monitor="val_loss", mode="max", patience=2)
+        detector = make_detector(epochs=50, early_stopping=True)
+        detector.fit(correlated_rows, callbacks=[stop])
+        assert detector.n_iter_ == len(detector.validation_loss_curve_) == 3
+
+    def test_model_checkpoint_saves_the_network_of_each_epoch(
+        self, tmp_path, make_detector, correlated_rows
+    ):
+        import keras
+
+        checkpoint = keras.callbacks.ModelCheckpoint(
+            tmp_path / "{epoch}-{loss:.6f}.keras", monitor="loss"
+        )
+        X = correlated_rows / correlated_rows.std(axis=0)
+        detector = make_detector(epochs=3, scaling=None)
+        detector.fit(X, callbacks=[checkpoint])
+        names = [f"{i}-{loss:.6f}" for i, loss in enumerate(detector.loss_curve_, 1)]
+        assert sorted(path.stem for path in tmp_path.iterdir()) == names
+        for name, is_last in zip(names, (False, False, True), strict=True):
+            saved = keras.saving.load_model(tmp_path / f"{name}.keras")
+            gap = np.abs(np.asarray(saved(X)) - detector.reconstruct(X))
+            assert (gap.max() < 1e-5) == is_last
+
+    def test_csv_logger_writes_the_loss_curves(
+        self, tmp_path, make_detector, correlated_rows
+    ):
+        import keras
+
+        detector = make_detector(epochs=4, early_stopping=True, n_iter_no_change=1)
+        log = keras.callbacks.CSVLogger(tmp_path / "log.csv")
+        detector.set_params(tol=1e9).fit(correlated_rows, callbacks=[log])
+        table = np.genfromtxt(tmp_path / "log.csv", delimiter=",", names=True)
+        assert table["epoch"].tolist() == [0, 1]
+        assert table["loss"].tolist() == detector.loss_curve_
+        assert table["val_loss"].tolist() == detector.validation_loss_curve_
+
+    def test_event_file_of_tensorboard_holds_the_loss_curve(
+        self, tmp_path, make_detector, correlated_rows
+    ):
+        import keras
+        from tensorboard.backend.event_processing import event_accumulator
+        from tensorboard.util.tensor_util import make_ndarray
+
+        board = keras.callbacks.TensorBoard(tmp_path, histogram_freq=1)
+        detector = make_detector(epochs=3).fit(correlated_rows, callbacks=[board])
+        events = event_accumulator.EventAccumulator(str(tmp_path / "train")).Reload()
+        losses = events.Tensors("epoch_loss")
+        assert [event.step for event in losses] == [0, 1, 2]
+        np.testing.assert_allclose(
+            [float(make_ndarray(event.tensor_proto)) for event in losses],
+            detector.loss_curve_,
+            rtol=1e-6,
+        )
+        histograms = [tag for tag in events.Tags()["tensors"] if "histogram" in tag]
+        assert len(histograms) == 8  # kernel and bias of four layers
+
+    def test_reduce_lr_on_plateau_slows_the_training(
+        self, make_detector, correlated_rows
+    ):
+        import keras
+
+        class RecordRate(keras.callbacks.Callback):
+            rates: list
+
+            def on_train_begin(self, logs=None):
+                self.rates = []
+
+            def on_epoch_begin(self, epoch, logs=None):
+                rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
+                self.rates.append(float(rate))
+
+        record = RecordRate()
+        plateau = keras.callbacks.ReduceLROnPlateau(
+            monitor="loss", factor=1e-6, patience=1, min_delta=1e9
+        )
+        detector = make_detector(epochs=4, learning_rate=0.01)
+        curve = detector.fit(correlated_rows, callbacks=[plateau, record]).loss_curve_
+        np.testing.assert_allclose(record.rates[:3], [0.01, 0.01, 1e-8], rtol=1e-5)
+        assert curve[0] > curve[1]
+        np.testing.assert_allclose(curve[2], curve[3], rtol=1e-5)
 
 
 class TestScore:

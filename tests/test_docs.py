@@ -152,6 +152,12 @@ def test_guide_runs_as_one_script_and_prints_what_it_says(pyplot, capsys):
     run_page("docs/user_guide.md", capsys)
 
 
+def test_page_on_clusters_runs_as_one_script_and_prints_what_it_says(capsys):
+    pytest.importorskip("distributed")
+    pytest.importorskip("ray")
+    run_page("docs/distributed.md", capsys)
+
+
 def test_readme_starts_with_two_commands_that_set_themselves_up():
     extras = tomllib.loads(read("pyproject.toml"))["project"]["optional-dependencies"]
     for command in read_commands("README.md")[:2]:

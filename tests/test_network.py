@@ -137,3 +137,27 @@ def test_global_image_format_of_keras_changes_nothing(make_detector, correlated_
         assert_keras_agrees(detector, correlated_rows)
     finally:
         keras.config.set_image_data_format(image_format)
+
+
+# Keras exports in a way that NumPy 2 deprecates.
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_exported_model_serves_reconstructions_without_keras(
+    tmp_path, make_detector, correlated_rows, run_in_fresh_process
+):
+    detector = make_detector(n_estimators=2).fit(correlated_rows)
+    detector.model_.export(tmp_path / "served", verbose=False)
+    np.save(tmp_path / "rows.npy", correlated_rows)
+    run_in_fresh_process(
+        "import sys, warnings, numpy as np\n"
+        "warnings.simplefilter('ignore')\n"
+        "import tensorflow as tf\n"
+        "folder = sys.argv[1]\n"
+        "served = tf.saved_model.load(folder + '/served')\n"
+        "out = served.serve(np.load(folder + '/rows.npy')).numpy()\n"
+        "np.save(folder + '/out.npy', out)\n"
+        "assert 'skae' not in sys.modules\n",
+        tmp_path,
+        TF_CPP_MIN_LOG_LEVEL="3",
+    )
+    difference = np.load(tmp_path / "out.npy") - detector.reconstruct(correlated_rows)
+    assert (np.abs(difference) < 1e-5 * np.ptp(correlated_rows, axis=0)).all()
