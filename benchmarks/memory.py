@@ -58,19 +58,24 @@ def measure_peak(path):
     import tensorflow  # noqa: F401
 
     X = np.load(path, mmap_mode="r")
+    return watch(AutoencoderOutlierDetector(epochs=1, random_state=0).fit, X)
+
+
+def watch(call, X):
+    """Find the megabytes that a call adds at most."""
     before = peak = read_anonymous_memory()
     is_over = threading.Event()
 
-    def watch():
+    def read():
         nonlocal peak
         while not is_over.wait(0.005):
             peak = max(peak, read_anonymous_memory())
 
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    AutoencoderOutlierDetector(epochs=1, random_state=0).fit(X)
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    call(X)
     is_over.set()
-    watcher.join()
+    reader.join()
     return peak - before
 
 

@@ -7,10 +7,11 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import sparray, spmatrix
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -25,6 +26,7 @@ from sklearn.exceptions import (
 )
 from sklearn.metrics import roc_auc_score
 from sklearn.utils import (
+    Tags,
     check_array,
     check_consistent_length,
     check_random_state,
@@ -76,7 +78,7 @@ from skae._network import (
     plan_architecture,
     serialize_optimizer,
 )
-from skae._scaling import ScaledRows, fit_scaling, unscale
+from skae._scaling import ScaledRows, Table, fit_scaling, unscale
 from skae._scoring import (
     ScoreStatistics,
     compute_anomaly,
@@ -92,8 +94,14 @@ if TYPE_CHECKING:
     import keras
     from joblib import Memory
 
+Input: TypeAlias = ArrayLike | spmatrix | sparray
+
 AUTO_UPDATES = 1000
 STATE_FORMAT = 1
+_VALIDATION: dict[str, Any] = {
+    "accept_sparse": "csr",
+    "dtype": [np.float64, np.float32],
+}
 _DERIVED = ("_networks", "_models")  # from the weights, when first needed
 _RECORDS: dict[str, Any] = {  # plain dicts in the state
     "_architecture": Architecture,
@@ -418,7 +426,7 @@ class AutoencoderOutlierDetector(
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(
         self,
-        X: ArrayLike,
+        X: Input,
         y: object = None,
         *,
         callbacks: Sequence[keras.callbacks.Callback] | None = None,
@@ -427,7 +435,7 @@ class AutoencoderOutlierDetector(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Rows that are mostly normal.
 
         y : Ignored
@@ -456,7 +464,7 @@ class AutoencoderOutlierDetector(
             If the scaled columns leave the range of the output activation.
         """
         with self._unchanged_on_failure():
-            X = validate_data(self, X, dtype=[np.float64, np.float32])
+            X = validate_data(self, X, **_VALIDATION)
             seeds = self._draw_seeds()
             X, X_calibration = self._hold_back(X, seeds.calibration)
             self._center, self._scale = fit_scaling(X, self.scaling)
@@ -481,12 +489,12 @@ class AutoencoderOutlierDetector(
         split, *networks, sample, calibration = seeds
         return _Seeds(split, networks[::2], networks[1::2], sample, calibration)
 
-    def _hold_back(self, X: NDArray, seed: int) -> tuple[NDArray, NDArray | None]:
+    def _hold_back(self, X: Table, seed: int) -> tuple[Table, Table | None]:
         """The rows to fit on, and those that only calibrate, if any."""
         if not self.calibration_fraction:
             return X, None
         kept, held_back = hold_back_calibration_rows(
-            len(X), self.calibration_fraction, self.contamination, seed
+            X.shape[0], self.calibration_fraction, self.contamination, seed
         )
         return X[kept], X[held_back]
 
@@ -609,7 +617,7 @@ class AutoencoderOutlierDetector(
             )
         return compute_score_statistics(inputs, list(outputs))
 
-    def _set_threshold(self, X: NDArray, X_calibration: NDArray | None) -> None:
+    def _set_threshold(self, X: Table, X_calibration: Table | None) -> None:
         """`offset_`, from the scores of the held-back rows if there are any."""
         self.calibration_scores_: NDArray[np.float64] | None = None
         if X_calibration is None:
@@ -625,7 +633,7 @@ class AutoencoderOutlierDetector(
 
     # -------------------------------------------------------------- calibration
 
-    def calibrate(self, X: ArrayLike, *, false_alarm_rate: float | None = None) -> Self:
+    def calibrate(self, X: Input, *, false_alarm_rate: float | None = None) -> Self:
         """Keep the scores of fresh normal rows, and move the threshold, untrained.
 
         Afterwards `p_values` compares rows with these. With `false_alarm_rate`,
@@ -641,7 +649,7 @@ class AutoencoderOutlierDetector(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Normal rows that `fit` has not seen; at least ``1 / false_alarm_rate - 1``
             of them, or 9 without a rate.
 
@@ -681,12 +689,12 @@ class AutoencoderOutlierDetector(
                 f"where it is. Got {false_alarm_rate!r} instead."
             )
         X = self._validate(X)
-        n_needed = count_needed_rows(false_alarm_rate)
-        if len(X) < n_needed:
+        n_samples, n_needed = X.shape[0], count_needed_rows(false_alarm_rate)
+        if n_samples < n_needed:
             raise ValueError(
                 f"X must have at least {n_needed} rows to calibrate with "
-                f"false_alarm_rate={false_alarm_rate!r}; it has {len(X)}, with which "
-                f"no p-value is below {1 / (len(X) + 1):.2g}. Pass more rows"
+                f"false_alarm_rate={false_alarm_rate!r}; it has {n_samples}, with "
+                f"which no p-value is below {1 / (n_samples + 1):.2g}. Pass more rows"
                 + ("." if false_alarm_rate is None else " or raise false_alarm_rate.")
             )
         scores = np.sort(self._score_samples(X))
@@ -695,7 +703,7 @@ class AutoencoderOutlierDetector(
         self.calibration_scores_ = scores
         return self
 
-    def p_values(self, X: ArrayLike) -> NDArray[np.float64]:
+    def p_values(self, X: Input) -> NDArray[np.float64]:
         """How probable a score as low as each row's is among normal rows.
 
         The conformal p-value [5]_ of a row is ``(1 + k) / (1 + n)``, with k the number
@@ -705,7 +713,7 @@ class AutoencoderOutlierDetector(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
 
         Returns
         -------
@@ -734,12 +742,12 @@ class AutoencoderOutlierDetector(
 
     # ------------------------------------------------------------------ scoring
 
-    def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
+    def score_samples(self, X: Input) -> NDArray[np.float64]:
         """Score of each row; larger means more normal.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
 
         Returns
         -------
@@ -748,12 +756,12 @@ class AutoencoderOutlierDetector(
         """
         return self._score_samples(self._validate(X))
 
-    def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
+    def decision_function(self, X: Input) -> NDArray[np.float64]:
         """Score of each row relative to the threshold; negative means outlier.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
 
         Returns
         -------
@@ -762,12 +770,12 @@ class AutoencoderOutlierDetector(
         """
         return self.score_samples(X) - self.offset_
 
-    def predict(self, X: ArrayLike) -> NDArray[np.int64]:
+    def predict(self, X: Input) -> NDArray[np.int64]:
         """Label of each row: +1 for an inlier, -1 for an outlier.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
 
         Returns
         -------
@@ -775,7 +783,7 @@ class AutoencoderOutlierDetector(
         """
         return np.where(self.decision_function(X) < 0, -1, 1)
 
-    def score(self, X: ArrayLike, y: ArrayLike | None = None) -> float:
+    def score(self, X: Input, y: ArrayLike | None = None) -> float:
         """Area under the ROC curve of telling inliers from outliers.
 
         With labels, of the rows of X. Without, of the rows of X against synthetic
@@ -786,7 +794,7 @@ class AutoencoderOutlierDetector(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
 
         y : array-like of shape (n_samples,), default=None
             -1 marks an outlier, every other label an inlier.
@@ -818,21 +826,19 @@ class AutoencoderOutlierDetector(
                 "Without y, X must have at least 2 rows and 2 columns to make "
                 f"synthetic anomalies from; its shape is {X.shape}. Pass labels as y."
             )
-        scores = [
-            self._score_samples(X),
-            self._score_samples(make_synthetic_anomalies(X)),
-        ]
-        is_inlier = np.repeat([True, False], len(X))
+        scores = [self._score_samples(X)]
+        scores += [self._score_samples(block) for block in make_synthetic_anomalies(X)]
+        is_inlier = np.repeat([True, False], X.shape[0])
         return float(roc_auc_score(is_inlier, np.concatenate(scores)))
 
-    def _validate(self, X: ArrayLike) -> NDArray:
+    def _validate(self, X: Input) -> Table:
         check_is_fitted(self)
-        return validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        return validate_data(self, X, reset=False, **_VALIDATION)
 
-    def _score_samples(self, X: NDArray) -> NDArray[np.float64]:
+    def _score_samples(self, X: Table) -> NDArray[np.float64]:
         """Scores of validated rows."""
-        scores = np.empty(len(X))
         rows = ScaledRows(X, self._center, self._scale)
+        scores = np.empty(rows.shape[0])
         with np.errstate(over="ignore", invalid="ignore"):
             for block, inputs, outputs in iterate_forward(rows, self._networks):
                 scores[block] = -compute_anomaly(
@@ -843,7 +849,7 @@ class AutoencoderOutlierDetector(
         return np.nan_to_num(scores, copy=False, nan=lowest, neginf=lowest)
 
     def explain(
-        self, X: ArrayLike, *, return_expected: bool = False
+        self, X: Input, *, return_expected: bool = False
     ) -> NDArray[np.float64] | tuple[NDArray[np.float64], NDArray[np.float64]]:
         """What each column adds to the anomaly of each row.
 
@@ -858,7 +864,7 @@ class AutoencoderOutlierDetector(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
 
         return_expected : bool, default=False
             Whether to return the expected values, too.
@@ -882,8 +888,8 @@ class AutoencoderOutlierDetector(
         rows = ScaledRows(X, self._center, self._scale)
         forward = partial(compute_outputs, networks=self._networks)
         with np.errstate(over="ignore", invalid="ignore"):
-            for block in gen_batches(len(X), BLOCK_ROWS):
-                inputs = rows.read(block, out=np.empty(X[block].shape))
+            for block in gen_batches(rows.shape[0], BLOCK_ROWS):
+                inputs = rows.read(block, out=np.empty_like(expected[block]))
                 contributions[block], expected[block] = compute_contributions(
                     self._score_method, inputs, forward, self._score_statistics
                 )
@@ -897,7 +903,7 @@ class AutoencoderOutlierDetector(
         activations = [_find_activation(a) for a in self._architecture.activations]
         return [make_layers(weights, activations) for weights in self._weights]
 
-    def diagnose(self, X: ArrayLike, X_fresh: ArrayLike | None = None) -> Diagnosis:
+    def diagnose(self, X: Input, X_fresh: Input | None = None) -> Diagnosis:
         """What a practitioner would check, each with a figure and what to do.
 
         Whether the loss still falls, how much of the rows the network gives back,
@@ -907,10 +913,10 @@ class AutoencoderOutlierDetector(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             The rows given to `fit`, or some of them; 10,000 are looked at.
 
-        X_fresh : array-like of shape (n_fresh_samples, n_features), default=None
+        X_fresh : {array-like, sparse matrix}, default=None
             Normal rows that `fit` has not seen. None takes the calibration scores, if
             there are any.
 
@@ -934,7 +940,7 @@ class AutoencoderOutlierDetector(
         X = self._validate(X)
         names = getattr(self, "feature_names_in_", range(X.shape[1]))
         constant_columns = check_columns(X, names)
-        X = X[draw_statistics_rows(len(X), X.shape[1], seed=0)]
+        X = X[draw_statistics_rows(X.shape[0], X.shape[1], seed=0)]
         fresh_scores = self.calibration_scores_
         if X_fresh is not None:
             fresh_scores = self._score_samples(self._validate(X_fresh))
@@ -968,12 +974,12 @@ class AutoencoderOutlierDetector(
 
     # ------------------------------------------------- codes and reconstructions
 
-    def transform(self, X: ArrayLike) -> NDArray[np.float64]:
+    def transform(self, X: Input) -> NDArray[np.float64]:
         """The code of each row.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
 
         Returns
         -------
@@ -982,10 +988,10 @@ class AutoencoderOutlierDetector(
         """
         return self._encode(self._validate(X))
 
-    def _encode(self, X: NDArray) -> NDArray[np.float64]:
+    def _encode(self, X: Table) -> NDArray[np.float64]:
         """Codes of validated rows."""
-        codes = np.empty((len(X), self._n_features_out))
         rows = ScaledRows(X, self._center, self._scale)
+        codes = np.empty((rows.shape[0], self._n_features_out))
         n_encoder_layers = self._architecture.n_encoder_layers
         encoders = [layers[:n_encoder_layers] for layers in self._networks]
         for block, _, outputs in iterate_forward(rows, encoders):
@@ -1020,12 +1026,12 @@ class AutoencoderOutlierDetector(
         rows /= len(self._networks)
         return rows
 
-    def reconstruct(self, X: ArrayLike) -> NDArray[np.float64]:
+    def reconstruct(self, X: Input) -> NDArray[np.float64]:
         """What the network makes of each row, in the units of X.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
 
         Returns
         -------
@@ -1085,7 +1091,12 @@ class AutoencoderOutlierDetector(
     def optimizer(self, optimizer: str | keras.optimizers.Optimizer) -> None:
         self.__dict__["optimizer"] = optimizer
 
-    # ------------------------------------------------------------------- state
+    # ------------------------------------------------------------- tags and state
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
 
     def __getstate__(self) -> dict[str, Any]:
         """Parameters and plain arrays, without what is derived from them.

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
+from skae._scaling import Table, compute_extremes
+
 STILL_FALLING = 0.05  # of the loss, over the last tenth of the epochs
 LITTLE_EXPLAINED = 0.1  # of the variance
 COPIED = 0.9  # of the variance of rows whose cells do not belong together
@@ -128,9 +130,10 @@ def check_code(codes: NDArray[np.float64]) -> Finding:
     )
 
 
-def check_columns(X: NDArray, names: Sequence[object]) -> Finding:
+def check_columns(X: Table, names: Sequence[object]) -> Finding:
     """Whether columns are constant."""
-    constant = np.flatnonzero(X.min(axis=0) == X.max(axis=0))
+    low, high = compute_extremes(X)
+    constant = np.flatnonzero(low == high)
     shown = ", ".join(str(names[column]) for column in constant[:MAX_NAMES])
     more = ", ..." if len(constant) > MAX_NAMES else ""
     return Finding(

@@ -1,22 +1,31 @@
-"""From the user's units to the network's and back, a chunk of rows at a time."""
+"""From the user's units to the network's and back, a chunk of rows at a time.
+
+A table is an array, a memory map or a sparse table in rows (CSR), which is made dense
+here and nowhere else, as many rows as are read at once.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TypeAlias
+
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array, csr_matrix, issparse
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import gen_batches
 
 CHUNK_BYTES = 2**24  # of float64: large enough for NumPy, small beside any table
 
 Rows = slice | NDArray[np.intp]
+Table: TypeAlias = NDArray | csr_array | csr_matrix
 
 
 class ScaledRows:
     """Rows of a table in the network's units, computed when they are read."""
 
     def __init__(
-        self, X: NDArray, center: NDArray[np.float64], scale: NDArray[np.float64]
+        self, X: Table, center: NDArray[np.float64], scale: NDArray[np.float64]
     ):
         self.X = X
         self.center = center
@@ -31,30 +40,32 @@ class ScaledRows:
     def read(self, rows: Rows, out: NDArray) -> NDArray:
         """Write the given rows to `out`, of float64 or float32, and return it."""
         if self._is_scaled:
-            values = np.subtract(self.X[rows], self.center, dtype=np.float64)
+            values = read_dense(self.X, rows)
+            values = np.subtract(values, self.center, dtype=np.float64)
             np.multiply(values, self.factor, out=out, casting="same_kind")
-        elif isinstance(rows, slice) or out.dtype != self.X.dtype:
-            out[...] = self.X[rows]
+        elif isinstance(rows, slice) or issparse(self.X) or out.dtype != self.X.dtype:
+            out[...] = read_dense(self.X, rows)
         else:
             np.take(self.X, rows, axis=0, out=out, mode="clip")  # the mode is faster
         return out
 
     def compute_range(self) -> tuple[float, float]:
         """The smallest and the largest value."""
-        low = (self.X.min(axis=0) - self.center) * self.factor
-        high = (self.X.max(axis=0) - self.center) * self.factor
+        low, high = compute_extremes(self.X)
+        low, high = (
+            (low - self.center) * self.factor,
+            (high - self.center) * self.factor,
+        )
         return float(low.min()), float(high.max())
 
     def compute_mean(self) -> NDArray[np.float64]:
         """The mean of each column."""
-        sums = (
-            self.X[r].sum(axis=0, dtype=np.float64) for r in _chunks_of_rows(self.X)
-        )
+        sums = (chunk.sum(axis=0, dtype=np.float64) for chunk in _read_chunks(self.X))
         return (sum(sums) / self.shape[0] - self.center) * self.factor
 
     def kept_if_small(self) -> ScaledRows:
         """The same rows, scaled once and for all where float32 takes little memory."""
-        if 4 * self.X.size > CHUNK_BYTES:
+        if 4 * self.shape[0] * self.shape[1] > CHUNK_BYTES:
             return self
         scaled = self.read(slice(None), out=np.empty(self.shape, np.float32))
         return ScaledRows(scaled, np.zeros(self.shape[1]), np.ones(self.shape[1]))
@@ -64,15 +75,33 @@ class ScaledRows:
         return ScaledRows(self.X[rows], self.center, self.scale)
 
 
+def read_dense(X: Table, rows: Rows) -> NDArray:
+    """Some rows of a table as an array."""
+    return _make_dense(X[rows])
+
+
+def _make_dense(values: Table) -> NDArray:
+    return values if isinstance(values, np.ndarray) else values.toarray()
+
+
+def compute_extremes(X: Table) -> tuple[NDArray, NDArray]:
+    """The smallest and the largest value of each column."""
+    low, high = zip(
+        *((chunk.min(axis=0), chunk.max(axis=0)) for chunk in _read_chunks(X)),
+        strict=True,
+    )
+    return np.min(low, axis=0), np.max(high, axis=0)
+
+
 def fit_scaling(
-    X: NDArray, scaling: str | None
+    X: Table, scaling: str | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Center and scale of each column; a column without spread gets scale 1.
 
     Parameters
     ----------
-    X : ndarray of shape (n_samples, n_features)
-        May be a memory map: it is read a chunk at a time.
+    X : {ndarray, CSR} of shape (n_samples, n_features)
+        May be a memory map: it is read, or made dense, a chunk at a time.
     scaling : {"standard", "minmax", "robust"} or None
         Mean and standard deviation; minimum and range; median and interquartile range
         (the standard deviation where at least half of a column is one value); or
@@ -87,19 +116,18 @@ def fit_scaling(
         return np.zeros(n_features), np.ones(n_features)
     with np.errstate(over="ignore", invalid="ignore"):  # `_checked` reports it
         if scaling == "minmax":
-            chunks = [X[rows] for rows in _chunks_of_rows(X)]
-            low = np.min([chunk.min(axis=0) for chunk in chunks], axis=0).astype(float)
-            high = np.max([chunk.max(axis=0) for chunk in chunks], axis=0).astype(float)
-            return _checked(low, high - low)
+            low, high = compute_extremes(X)
+            return _checked(low.astype(float), high.astype(float) - low.astype(float))
         standard = StandardScaler()
-        for rows in _chunks_of_rows(X):
-            standard.partial_fit(X[rows].astype(np.float64))
+        for chunk in _read_chunks(X):
+            standard.partial_fit(chunk.astype(np.float64))
         deviation = np.where(np.isfinite(standard.var_), standard.scale_, np.inf)
         if scaling == "standard":
             return _checked(standard.mean_, deviation)
         quartiles = np.empty((3, n_features))
+        by_column = X if isinstance(X, np.ndarray) else X.tocsc()
         for columns in gen_batches(n_features, max(1, CHUNK_BYTES // (8 * n_samples))):
-            values = X[:, columns].astype(np.float64)
+            values = _make_dense(by_column[:, columns]).astype(np.float64)
             quartiles[:, columns] = np.percentile(values, [25, 50, 75], axis=0)
         low, median, high = quartiles
         return _checked(median, np.where(high > low, high - low, deviation))
@@ -113,9 +141,11 @@ def unscale(
     return rows
 
 
-def _chunks_of_rows(X: NDArray) -> list[slice]:
+def _read_chunks(X: Table) -> Iterator[NDArray]:
+    """All rows of a table as arrays, one after the other."""
     n_samples, n_features = X.shape
-    return list(gen_batches(n_samples, max(1, CHUNK_BYTES // (8 * n_features))))
+    for rows in gen_batches(n_samples, max(1, CHUNK_BYTES // (8 * n_features))):
+        yield read_dense(X, rows)
 
 
 def _checked(

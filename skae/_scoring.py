@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils import gen_batches
+
+from skae._forward import BLOCK_ROWS
+from skae._scaling import Table, read_dense
 
 # Rows that the statistics come from: enough for a median to .013 standard deviations,
 # and to .04 where rows are so wide that their number is limited by memory.
@@ -210,16 +214,18 @@ def _compute_combined_index(
     return anomaly
 
 
-def make_synthetic_anomalies(X: NDArray) -> NDArray:
-    """Each row of X with one column's value taken from another row.
+def make_synthetic_anomalies(X: Table) -> Iterator[NDArray]:
+    """Each row of X with one column's value taken from another row; by blocks of rows.
 
     Rows, columns and donors come from a constant seed: every detector that is compared
     on X meets the same anomalies. X needs two rows and two columns.
     """
     rng = np.random.RandomState(0)
     n_samples, n_features = X.shape
-    columns = rng.randint(n_features, size=n_samples)
+    columns = rng.randint(n_features, size=(n_samples,))
     donors = (np.arange(n_samples) + rng.randint(1, n_samples, n_samples)) % n_samples
-    anomalies = np.array(X)
-    anomalies[np.arange(n_samples), columns] = X[donors, columns]
-    return anomalies
+    donated: NDArray = np.ravel(X[donors, columns])
+    for rows in gen_batches(n_samples, BLOCK_ROWS):
+        anomalies = np.array(read_dense(X, rows))
+        anomalies[np.arange(len(anomalies)), columns[rows]] = donated[rows]
+        yield anomalies

@@ -105,7 +105,7 @@ def test_default_sees_what_breaks_the_relation_among_contaminated_rows(seed):
 
 def test_synthetic_anomalies_differ_in_one_cell_taken_from_another_row():
     X = np.arange(60.0).reshape(20, 3)
-    anomalies = make_synthetic_anomalies(X)
+    anomalies = np.concatenate(list(make_synthetic_anomalies(X)))
     changed = anomalies != X
     assert (changed.sum(axis=1) == 1).all()
     for row, column in zip(*np.nonzero(changed), strict=True):
