@@ -96,6 +96,10 @@ if TYPE_CHECKING:
 
 Input: TypeAlias = ArrayLike | spmatrix | sparray
 
+# The defaults of the widths, the rate and its schedule, the updates, the batches, the
+# masking and the score were chosen together by benchmarks/detection.py, one for all
+# tables; docs/detection.md tells what else was tried. One network: three gain .003 and
+# cost three times as much. Columns are standardised, for raw ones come in unlike units.
 AUTO_UPDATES = 1000
 STATE_FORMAT = 1
 _VALIDATION: dict[str, Any] = {
