@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skae._detector import AutoencoderOutlierDetector
 from skae._network import Architecture
+from skae._scoring import ScoreStatistics
 
 
 def register_onnx_converter() -> None:
@@ -27,7 +28,7 @@ def register_onnx_converter() -> None:
     but of rows that lie on the threshold to within that; with "gelu" as an activation
     it is 1e-6, because runtimes have its error function in float32 only. It refuses
     nothing: a row with a NaN or an infinite value gets the lowest score and is an
-    outlier.
+    outlier. The other steps of a pipeline are as precise as skl2onnx has them.
 
     Needs the package skl2onnx, which ``pip install "skae[onnx]"`` brings.
 
@@ -37,7 +38,8 @@ def register_onnx_converter() -> None:
         If skl2onnx is not installed.
     ValueError
         From ``skl2onnx.to_onnx``, if an activation is not among those that are scored
-        in NumPy, or if the detector is not the last step of its pipeline.
+        in NumPy, if the detector is not the last step of its pipeline, or if the inputs
+        have another number of columns.
     NotFittedError
         From ``skl2onnx.to_onnx``, if the detector is not fitted.
 
@@ -48,8 +50,15 @@ def register_onnx_converter() -> None:
     >>> X, _ = load_iris(return_X_y=True)
     >>> detector = skae.AutoencoderOutlierDetector((8, 2), epochs=5, random_state=0)
     >>> detector = detector.fit(X)
+    >>> import onnxruntime, skl2onnx  # doctest: +SKIP
     >>> skae.register_onnx_converter()  # doctest: +SKIP
     >>> model = skl2onnx.to_onnx(detector, X[:1])  # doctest: +SKIP
+    >>> session = onnxruntime.InferenceSession(
+    ...     model.SerializeToString()
+    ... )  # doctest: +SKIP
+    >>> labels, scores = session.run(["label", "scores"], {"X": X})  # doctest: +SKIP
+    >>> bool((labels.ravel() == detector.predict(X)).all())  # doctest: +SKIP
+    True
     """
     try:
         from skl2onnx import update_registered_converter
@@ -77,6 +86,15 @@ def _set_output_types(operator: Any) -> None:
             "gives labels and scores; here another step takes its codes. Convert the "
             "pipeline up to the detector."
         )
+    check_is_fitted(operator.raw_operator)
+    widths = [x.get_second_dimension() for x in operator.inputs]
+    n_features = operator.raw_operator.n_features_in_
+    if all(isinstance(width, int) for width in widths) and sum(widths) != n_features:
+        raise ValueError(
+            f"The inputs must have {n_features} columns in all, as many as the "
+            f"detector was fitted on. Got {sum(widths)} instead. Give to_onnx rows of "
+            "the table that the detector was fitted on."
+        )
     n_rows = operator.inputs[0].get_first_dimension()
     labels.type = Int64TensorType([n_rows, 1])
     scores.type = DoubleTensorType([n_rows, 1])
@@ -84,54 +102,64 @@ def _set_output_types(operator: Any) -> None:
 
 def _convert(scope: Any, operator: Any, container: Any) -> None:
     """Add the nodes of a detector to the container of skl2onnx."""
-    check_is_fitted(operator.raw_operator)
     state = operator.raw_operator.__getstate__()
     architecture = Architecture(**state["_architecture"])
     activations = [_find_activation(a, architecture) for a in architecture.activations]
     graph = _Graph(scope, container)
-    rows = graph.scale(
-        graph.cast(operator.inputs[0].full_name, np.float64),
-        state["_center"],
-        state["_scale"],
-    )
-    anomalies = []
-    for i, weights in enumerate(state["_weights"]):
-        outputs = rows
+    # A frame comes as one input for each column.
+    rows = graph.join([graph.cast(x.full_name, np.float64) for x in operator.inputs])
+    rows = graph.scale(rows, state["_center"], state["_scale"])
+    outputs = []
+    for weights in state["_weights"]:
+        layer_outputs = rows
         for kernel, bias, activate in zip(
             weights[::2], weights[1::2], activations, strict=True
         ):
-            outputs = activate(graph, graph.add_layer(outputs, kernel, bias))
-        errors = graph.add("Abs", graph.add("Sub", rows, outputs))
-        if state["_score_method"] == "reconstruction":
-            anomalies.append(graph.average(errors, np.ones(architecture.n_features)))
-            continue
-        statistics = state["_score_statistics"]
-        center, deviation = statistics["center"], statistics["deviation"]
-        deviations = graph.add("Abs", graph.add("Sub", outputs, center))
-        anomalies.append(
-            graph.add(
-                "Add",
-                graph.average(deviations, np.full(len(center), 1.0 / deviation)),
-                graph.average(errors, 1.0 / statistics["residuals"][i]),
+            layer_outputs = activate(
+                graph, graph.add_layer(layer_outputs, kernel, bias)
             )
-        )
-    anomaly = anomalies[0]
-    for other in anomalies[1:]:
-        anomaly = graph.add("Add", anomaly, other)
-    anomaly = graph.add("Mul", anomaly, 1.0 / len(anomalies))
-    # A row so far out that its error overflows is the least normal of all.
-    largest = np.finfo(np.float64).max
-    anomaly = graph.add(
-        "Where",
-        graph.add("IsNaN", anomaly),
-        largest,
-        graph.add("Min", anomaly, largest),
+        outputs.append(layer_outputs)
+    anomaly = _add_anomaly(
+        graph,
+        state["_score_method"],
+        rows,
+        outputs,
+        ScoreStatistics(**state["_score_statistics"]),
     )
     labels, scores = (output.full_name for output in operator.outputs)
     decision = graph.add("Sub", graph.add("Neg", anomaly), state["offset_"])
     graph.name(decision, scores)
     is_outlier = graph.add("Less", decision, 0.0)
     graph.name(graph.add("Where", is_outlier, np.array(-1), np.array(1)), labels)
+
+
+def _add_anomaly(
+    graph: _Graph,
+    score_method: str,
+    rows: str,
+    outputs: Sequence[str],
+    statistics: ScoreStatistics,
+) -> str:
+    """The anomaly of scaled rows, as `_scoring` computes it."""
+    center, deviation, residuals = statistics
+    total: str | NDArray = np.zeros((1, 1))
+    for output, scale in zip(outputs, residuals, strict=True):
+        errors = graph.add("Abs", graph.add("Sub", rows, output))
+        if score_method == "reconstruction":
+            anomaly = graph.average(errors, np.ones(len(center)))
+        else:
+            deviations = graph.add("Abs", graph.add("Sub", output, center))
+            anomaly = graph.add(
+                "Add",
+                graph.average(deviations, np.full(len(center), 1.0 / deviation)),
+                graph.average(errors, 1.0 / scale),
+            )
+        total = graph.add("Add", total, anomaly)
+    mean = graph.add("Mul", total, 1.0 / len(outputs))
+    # A row so far out that its error overflows is the least normal of all.
+    largest = np.finfo(np.float64).max
+    limited = graph.add("Min", mean, largest)
+    return graph.add("Where", graph.add("IsNaN", mean), largest, limited)
 
 
 class _Graph:
@@ -142,25 +170,28 @@ class _Graph:
         self._container = container
 
     def add(self, kind: str, *inputs: str | float | NDArray) -> str:
-        """The name of what an operator makes of names and of numbers (float64)."""
+        """The name of what an operator makes of names and of numbers."""
+        return self._add_node(kind, inputs, {})
+
+    def cast(self, x: str | NDArray, dtype: type) -> str:
+        return self._add_node("Cast", [x], {"to": _get_onnx_type(dtype)})
+
+    def join(self, columns: Sequence[str]) -> str:
+        """Columns side by side."""
+        if len(columns) == 1:
+            return columns[0]
+        return self._add_node("Concat", columns, {"axis": 1})
+
+    def _add_node(
+        self,
+        kind: str,
+        inputs: Sequence[str | float | NDArray],
+        attributes: dict[str, int],
+    ) -> str:
         names = [x if isinstance(x, str) else self._store(x) for x in inputs]
         output = self._scope.get_unique_variable_name(kind.lower())
         name = self._scope.get_unique_operator_name(kind)
-        self._container.add_node(kind, names, output, name=name)
-        return output
-
-    def cast(self, x: str | NDArray, dtype: type) -> str:
-        from onnx.helper import np_dtype_to_tensor_dtype
-
-        x = x if isinstance(x, str) else self._store(x)
-        output = self._scope.get_unique_variable_name("cast")
-        self._container.add_node(
-            "Cast",
-            x,
-            output,
-            name=self._scope.get_unique_operator_name("Cast"),
-            to=np_dtype_to_tensor_dtype(np.dtype(dtype)),
-        )
+        self._container.add_node(kind, names, output, name=name, **attributes)
         return output
 
     def scale(
@@ -185,13 +216,18 @@ class _Graph:
         self._container.add_node("Identity", x, name, name=operator)
 
     def _store(self, value: float | NDArray) -> str:
-        from onnx.helper import np_dtype_to_tensor_dtype
-
         array = np.asarray(value)
         name = self._scope.get_unique_variable_name("constant")
-        kind = np_dtype_to_tensor_dtype(array.dtype)
+        kind = _get_onnx_type(array.dtype)
         self._container.add_initializer(name, kind, array.shape, array.ravel())
         return name
+
+
+def _get_onnx_type(dtype: type | np.dtype) -> int:
+    """ONNX's number for a type of numbers."""
+    from onnx.helper import np_dtype_to_tensor_dtype
+
+    return int(np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
 
 # The activations of `_forward` by operators that runtimes have in float64.

@@ -68,7 +68,7 @@ def ray_backend():
     """Ray's backend of joblib, on two worker processes."""
     ray = pytest.importorskip("ray")
     joblib_of_ray = pytest.importorskip("ray.util.joblib")
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     joblib_of_ray.register_ray()
     yield {"backend": "ray", "n_jobs": 2}
     ray.shutdown()

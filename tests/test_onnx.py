@@ -1,6 +1,12 @@
 """onnxruntime decides as the detector does, from what skl2onnx has made of it."""
 
+import doctest
+import inspect
+import re
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -107,6 +113,33 @@ def test_pipeline_converts(scaler, make_detector, correlated_rows, rows):
     assert_onnx_agrees(pipeline.fit(correlated_rows), rows)
 
 
+def test_frame_comes_as_one_input_for_each_column(make_detector, rows):
+    frame = pd.DataFrame(rows, columns=list("abcde"))
+    detector = make_detector().fit(frame[:200])
+    model = skl2onnx.to_onnx(detector, frame[:1])
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    (scores,) = session.run(["scores"], {c: frame[[c]].to_numpy() for c in frame})
+    np.testing.assert_allclose(
+        scores.ravel(), detector.decision_function(frame), rtol=1e-9, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("target_opset", [13, 18, 21])
+def test_older_opsets_will_do(target_opset, fitted, rows):
+    model = skl2onnx.to_onnx(fitted, rows[:1], target_opset=target_opset)
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    (scores,) = session.run(["scores"], {"X": rows})
+    np.testing.assert_allclose(
+        scores.ravel(), fitted.decision_function(rows), rtol=1e-9, atol=1e-12
+    )
+
+
+def test_other_number_of_columns_is_refused(fitted, rows):
+    for n_columns in (1, 4):
+        with pytest.raises(ValueError, match=f"have 5 columns.* Got {n_columns}"):
+            skl2onnx.to_onnx(fitted, rows[:1, :n_columns])
+
+
 def test_scores_of_a_pipeline_may_be_renamed(make_detector, correlated_rows):
     pipeline = make_pipeline(StandardScaler(), make_detector()).fit(correlated_rows)
     model = skl2onnx.to_onnx(
@@ -169,6 +202,24 @@ def test_detector_in_the_middle_is_refused(make_detector, correlated_rows):
         pipeline.fit(correlated_rows, y)
         with pytest.raises(ValueError, match="must be the last step"):
             skl2onnx.to_onnx(pipeline, correlated_rows[:1])
+
+
+def test_example_of_the_docstring_prints_what_it_says():
+    example = inspect.getdoc(skae.register_onnx_converter)
+    example = example.replace("# doctest: +SKIP", "")
+    test = doctest.DocTestParser().get_doctest(example, {}, "example", None, 0)
+    assert doctest.DocTestRunner().run(test) == (0, 11)
+
+
+def test_example_of_the_guide_decides_as_the_detector(fitted, correlated_rows):
+    guide = Path(__file__).parents[1] / "docs" / "user_guide.md"
+    code = re.search(r"```text\n(import onnxruntime.*?)```", guide.read_text(), re.S)
+    names = {"skae": skae, "detector": fitted}
+    names |= {"train": correlated_rows, "fresh": correlated_rows}
+    exec(code.group(1), names)
+    np.testing.assert_array_equal(
+        names["labels"].ravel(), fitted.predict(correlated_rows)
+    )
 
 
 def test_unfitted_detector_says_so(fitted, correlated_rows):
