@@ -78,7 +78,14 @@ from skae._network import (
     plan_architecture,
     serialize_optimizer,
 )
-from skae._scaling import ScaledRows, Table, fit_scaling, unscale
+from skae._scaling import (
+    ScaledRows,
+    Table,
+    find_observed_rows,
+    fit_scaling,
+    has_missing_cells,
+    unscale,
+)
 from skae._scoring import (
     ScoreStatistics,
     compute_anomaly,
@@ -105,6 +112,7 @@ STATE_FORMAT = 1
 _VALIDATION: dict[str, Any] = {
     "accept_sparse": "csr",
     "dtype": [np.float64, np.float32],
+    "ensure_all_finite": "allow-nan",
 }
 _DERIVED = ("_networks", "_models")  # from the weights, when first needed
 _RECORDS: dict[str, Any] = {  # plain dicts in the state
@@ -272,8 +280,9 @@ class AutoencoderOutlierDetector(
         stopping.
 
     model_ : keras.Model
-        The autoencoder, in the units of X: ``model_(X)`` is ``reconstruct(X)``. Like
-        the next two it is built from the stored weights when first asked for.
+        The autoencoder, in the units of X: ``model_(X)`` is ``reconstruct(X)`` for
+        rows without missing cells. Like the next two it is built from the stored
+        weights when first asked for.
 
     encoder_ : keras.Model
         Its first half: ``encoder_(X)`` is ``transform(X)``.
@@ -311,6 +320,11 @@ class AutoencoderOutlierDetector(
     the combined index of [4]_ adds up; here absolute values stand for squares, so that
     the score is a sum over columns. Both never exceed 0. The scores of several networks
     are averaged. Larger means more normal, as everywhere in scikit-learn.
+
+    A cell that is NaN is missing. The network is shown the mean of its column instead,
+    as for a masked cell, and learns from the observed ones alone: the loss is their
+    mean. So is the score, d being the number of observed cells and the sum being over
+    these. `offset_` comes from the rows given to `fit` that have at least one.
 
     Training computes in float32, scoring in float64: a row's score does not depend on
     the rows around it.
@@ -440,7 +454,7 @@ class AutoencoderOutlierDetector(
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows that are mostly normal.
+            Rows that are mostly normal. NaN marks a missing cell.
 
         y : Ignored
             Present for the conventions of scikit-learn.
@@ -465,10 +479,12 @@ class AutoencoderOutlierDetector(
         ConvergenceWarning
             If `epochs` run out before early stopping ends the training.
         UserWarning
-            If the scaled columns leave the range of the output activation.
+            If the scaled columns leave the range of the output activation, or if all
+            cells of a row are missing: it is left out.
         """
         with self._unchanged_on_failure():
             X = validate_data(self, X, **_VALIDATION)
+            X = _leave_out_unobserved(X, stacklevel=5)
             seeds = self._draw_seeds()
             X, X_calibration = self._hold_back(X, seeds.calibration)
             self._center, self._scale = fit_scaling(X, self.scaling)
@@ -480,6 +496,7 @@ class AutoencoderOutlierDetector(
                 self.output_activation,
             )
             self._warn_if_out_of_reach(rows)
+            self._mask_values = rows.compute_mean()
             self._keep(self._train(rows, seeds, callbacks))
             self._score_statistics = self._compute_score_statistics(rows, seeds.sample)
             self._set_threshold(X, X_calibration)
@@ -566,9 +583,7 @@ class AutoencoderOutlierDetector(
                 "constant" if brings_its_rate else self.learning_rate_schedule
             ),
             masking=float(self.masking),
-            mask_values=rows.compute_mean()
-            if self.masking
-            else np.zeros(rows.shape[1]),
+            mask_values=self._mask_values,
             early_stopping=early_stopping,
             callbacks=callbacks or (),
             verbose=self.verbose,
@@ -608,11 +623,13 @@ class AutoencoderOutlierDetector(
         inputs = np.empty(sample.shape)
         outputs = np.empty((self.n_estimators, *sample.shape))
         for block, block_inputs, block_outputs in iterate_forward(
-            sample, self._networks
+            sample, self._networks, self._mask_values
         ):
             inputs[block] = block_inputs
             outputs[:, block] = block_outputs
-        error, size = np.abs(inputs - outputs).mean(), np.abs(inputs).mean()
+        is_observed = ~np.isnan(inputs)
+        error = np.abs(inputs - outputs).mean(where=is_observed)
+        size = np.abs(inputs).mean(where=is_observed)
         if not error <= 100.0 * max(1.0, size):
             raise ValueError(
                 "Training diverged: the network's mean absolute error on the rows is "
@@ -673,6 +690,11 @@ class AutoencoderOutlierDetector(
         ValueError
             If X or the rate is invalid, or X has too few rows for the rate.
 
+        Warns
+        -----
+        UserWarning
+            If all cells of a row are missing: it is left out.
+
         Examples
         --------
         >>> from sklearn.datasets import load_breast_cancer
@@ -692,7 +714,7 @@ class AutoencoderOutlierDetector(
                 "false_alarm_rate must be a float in (0, 1), or None to leave offset_ "
                 f"where it is. Got {false_alarm_rate!r} instead."
             )
-        X = self._validate(X)
+        X = _leave_out_unobserved(self._validate(X), stacklevel=4)
         n_samples, n_needed = X.shape[0], count_needed_rows(false_alarm_rate)
         if n_samples < n_needed:
             raise ValueError(
@@ -756,7 +778,13 @@ class AutoencoderOutlierDetector(
         Returns
         -------
         scores : ndarray of shape (n_samples,)
-            By `score_method`; never positive.
+            By `score_method`; never positive. A mean over the observed cells; 0 if
+            there are none.
+
+        Warns
+        -----
+        UserWarning
+            If all cells of a row are missing.
         """
         return self._score_samples(self._validate(X))
 
@@ -842,12 +870,19 @@ class AutoencoderOutlierDetector(
     def _score_samples(self, X: Table) -> NDArray[np.float64]:
         """Scores of validated rows."""
         rows = ScaledRows(X, self._center, self._scale)
-        scores = np.empty(rows.shape[0])
+        scores, n_unobserved = np.empty(rows.shape[0]), 0
         with np.errstate(over="ignore", invalid="ignore"):
-            for block, inputs, outputs in iterate_forward(rows, self._networks):
+            for block, inputs, outputs in iterate_forward(
+                rows, self._networks, self._mask_values
+            ):
                 scores[block] = -compute_anomaly(
                     self._score_method, inputs, outputs, self._score_statistics
                 )
+                if not scores[block].all():
+                    is_zero = scores[block] == 0.0
+                    n_unobserved += int(np.isnan(inputs[is_zero]).all(axis=1).sum())
+        if n_unobserved:
+            _warn_of_unobserved(n_unobserved, "scored 0, the most normal score", 4)
         # A row so far out that its error overflows is the least normal of all.
         lowest = np.finfo(np.float64).min
         return np.nan_to_num(scores, copy=False, nan=lowest, neginf=lowest)
@@ -876,8 +911,8 @@ class AutoencoderOutlierDetector(
         Returns
         -------
         contributions : ndarray of shape (n_samples, n_features)
-            Never negative; larger means more anomalous. The sum over a row is
-            ``-score_samples(X)``, within rounding.
+            Never negative; larger means more anomalous; 0 for a missing cell. The sum
+            over a row is ``-score_samples(X)``, within rounding.
 
         expected : ndarray of shape (n_samples, n_features)
             What the network expects of each cell when it and every fourth column from
@@ -895,7 +930,11 @@ class AutoencoderOutlierDetector(
             for block in gen_batches(rows.shape[0], BLOCK_ROWS):
                 inputs = rows.read(block, out=np.empty_like(expected[block]))
                 contributions[block], expected[block] = compute_contributions(
-                    self._score_method, inputs, forward, self._score_statistics
+                    self._score_method,
+                    inputs,
+                    forward,
+                    self._score_statistics,
+                    self._mask_values,
                 )
         if return_expected:
             return contributions, unscale(expected, self._center, self._scale)
@@ -970,6 +1009,7 @@ class AutoencoderOutlierDetector(
     def _average_outputs(self, inputs: NDArray[np.float64]) -> NDArray[np.float64]:
         """The average of what the networks make of scaled rows."""
         blocks = gen_batches(len(inputs), BLOCK_ROWS)
+        inputs = np.where(np.isnan(inputs), self._mask_values, inputs)
         averages = [
             np.mean(compute_outputs(inputs[block], self._networks), axis=0)
             for block in blocks
@@ -998,7 +1038,7 @@ class AutoencoderOutlierDetector(
         codes = np.empty((rows.shape[0], self._n_features_out))
         n_encoder_layers = self._architecture.n_encoder_layers
         encoders = [layers[:n_encoder_layers] for layers in self._networks]
-        for block, _, outputs in iterate_forward(rows, encoders):
+        for block, _, outputs in iterate_forward(rows, encoders, self._mask_values):
             codes[block] = np.concatenate(outputs, axis=1)
         return codes
 
@@ -1026,12 +1066,14 @@ class AutoencoderOutlierDetector(
         for codes, layers in zip(own_codes, self._networks, strict=True):
             unscaled = np.zeros(codes.shape[1]), np.ones(codes.shape[1])
             decoder = layers[self._architecture.n_encoder_layers :]
-            rows += self._decode(ScaledRows(codes, *unscaled), [decoder])
+            rows += self._decode(ScaledRows(codes, *unscaled), [decoder], unscaled[0])
         rows /= len(self._networks)
         return rows
 
     def reconstruct(self, X: Input) -> NDArray[np.float64]:
         """What the network makes of each row, in the units of X.
+
+        In a missing cell that is what the observed ones lead it to expect.
 
         Parameters
         ----------
@@ -1043,14 +1085,17 @@ class AutoencoderOutlierDetector(
         """
         X = self._validate(X)
         rows = ScaledRows(X, self._center, self._scale)
-        return self._decode(rows, self._networks)
+        return self._decode(rows, self._networks, self._mask_values)
 
     def _decode(
-        self, rows: ScaledRows, networks: list[list[Layer]]
+        self,
+        rows: ScaledRows,
+        networks: list[list[Layer]],
+        mask_values: NDArray[np.float64],
     ) -> NDArray[np.float64]:
         """The average of what the networks' last layers make of rows."""
         decoded = np.empty((rows.shape[0], self.n_features_in_))
-        for block, _, outputs in iterate_forward(rows, networks):
+        for block, _, outputs in iterate_forward(rows, networks, mask_values):
             average = np.mean(outputs, axis=0)
             decoded[block] = unscale(average, self._center, self._scale)
         return decoded
@@ -1100,6 +1145,7 @@ class AutoencoderOutlierDetector(
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = True
         return tags
 
     def __getstate__(self) -> dict[str, Any]:
@@ -1126,6 +1172,8 @@ class AutoencoderOutlierDetector(
             )
         for name in _RECORDS.keys() & state.keys():
             state[name] = _RECORDS[name](**state[name])
+        if "_score_statistics" in state:  # an older file does not have the means
+            state.setdefault("_mask_values", state["_score_statistics"].center)
         super().__setstate__(state)
 
     @contextlib.contextmanager
@@ -1154,6 +1202,30 @@ def _find_activation(activation: str | Callable) -> Callable[[NDArray], NDArray]
     if isinstance(activation, str) and activation in ACTIVATIONS:
         return ACTIVATIONS[activation]
     return make_keras_activation(activation)
+
+
+def _leave_out_unobserved(X: Table, stacklevel: int) -> Table:
+    """The rows that have an observed cell."""
+    if not has_missing_cells(X):
+        return X
+    observed = find_observed_rows(X)
+    if not len(observed):
+        raise ValueError(
+            f"X contains NaN only, which marks a missing cell, in {X.shape[0]} row(s). "
+            "Pass rows with at least one number."
+        )
+    if len(observed) == X.shape[0]:
+        return X
+    _warn_of_unobserved(X.shape[0] - len(observed), "left out", stacklevel)
+    return X[observed]
+
+
+def _warn_of_unobserved(n_rows: int, what: str, stacklevel: int) -> None:
+    warnings.warn(
+        f"{n_rows} row(s) of X have no observed cell, only NaN: they are {what}.",
+        UserWarning,
+        stacklevel=stacklevel,
+    )
 
 
 def _undefined_score(reason: str) -> float:

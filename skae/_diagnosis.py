@@ -133,7 +133,7 @@ def check_code(codes: NDArray[np.float64]) -> Finding:
 def check_columns(X: Table, names: Sequence[object]) -> Finding:
     """Whether columns are constant."""
     low, high = compute_extremes(X)
-    constant = np.flatnonzero(low == high)
+    constant = np.flatnonzero(~(low < high))  # without a value, too
     shown = ", ".join(str(names[column]) for column in constant[:MAX_NAMES])
     more = ", ..." if len(constant) > MAX_NAMES else ""
     return Finding(
@@ -201,7 +201,9 @@ def shuffle_cells(rows: NDArray[np.float64]) -> NDArray[np.float64]:
 def _compute_explained_share(
     rows: NDArray[np.float64], outputs: NDArray[np.float64]
 ) -> float:
-    """1 minus the mean squared error over the variance of the cells."""
-    variance = rows.var(axis=0).sum()
-    error = np.square(rows - outputs).mean(axis=0).sum()
+    """1 minus the mean squared error over the variance of the observed cells."""
+    n_observed = np.maximum((~np.isnan(rows)).sum(axis=0), 1)
+    means = np.nansum(rows, axis=0) / n_observed
+    variance = (np.nansum(np.square(rows - means), axis=0) / n_observed).sum()
+    error = (np.nansum(np.square(rows - outputs), axis=0) / n_observed).sum()
     return float(1.0 - error / variance) if variance > 0 else 0.0

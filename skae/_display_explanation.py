@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import sparray, spmatrix
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array
@@ -156,7 +157,8 @@ class ExplanationDisplay:
     def _describe(self, column: int) -> str:
         parts = []
         if self.observed is not None:
-            parts.append(f"{self.observed[column]:.4g}")
+            value = self.observed[column]
+            parts.append("missing" if np.isnan(value) else f"{value:.4g}")
         if self.expected is not None:
             parts.append(f"expected {self.expected[column]:.4g}")
         return ", ".join(parts)
@@ -165,7 +167,7 @@ class ExplanationDisplay:
     def from_estimator(
         cls,
         estimator: BaseEstimator,
-        X: ArrayLike,
+        X: ArrayLike | spmatrix | sparray,
         *,
         max_features: int = 10,
         ax: Axes | None = None,
@@ -179,7 +181,7 @@ class ExplanationDisplay:
             :class:`~sklearn.pipeline.Pipeline` that ends in one; the columns are then
             those that its last step sees.
 
-        X : array-like of shape (n_features,) or (1, n_features)
+        X : {array-like, sparse matrix} of shape (n_features,) or (1, n_features)
             One row. A row of a frame keeps the names of its columns as a frame,
             ``frame.iloc[[0]]``.
 
@@ -213,6 +215,8 @@ class ExplanationDisplay:
         11
         """
         check_is_fitted(estimator)
+        if isinstance(X, spmatrix | sparray):
+            X = X.toarray()
         X = X if np.ndim(X) == 2 else np.reshape(X, (1, -1))
         if np.shape(X)[0] != 1:
             raise ValueError(
@@ -254,7 +258,7 @@ class ExplanationDisplay:
             What each column adds, a row of `explain`.
 
         observed : array-like of shape (n_features,), default=None
-            The row.
+            The row; NaN in it is called missing.
 
         expected : array-like of shape (n_features,), default=None
             What was expected of it, as `explain` returns it on request.
@@ -299,7 +303,7 @@ class ExplanationDisplay:
                 ensure_2d=False,
                 dtype=np.float64,
                 input_name=name,
-                ensure_all_finite=True,
+                ensure_all_finite="allow-nan" if name == "observed" else True,
             )
             for name, row in rows.items()
             if row is not None

@@ -53,11 +53,15 @@ def make_layers(
 
 
 def iterate_forward(
-    rows: ScaledRows, networks: Sequence[Sequence[Layer]]
+    rows: ScaledRows,
+    networks: Sequence[Sequence[Layer]],
+    mask_values: NDArray[np.float64],
 ) -> Iterator[tuple[slice, NDArray[np.float64], list[NDArray[np.float64]]]]:
-    """Yield (slice of rows, what went in, what came out of each network) by blocks.
+    """Yield (slice of rows, the rows, what came out of each network) by blocks.
 
-    The arrays are buffers: the next block overwrites them, the caller may as well.
+    For a missing cell, which is NaN, the networks are shown the value of its column in
+    `mask_values`. The arrays are buffers: the next block overwrites them, the caller
+    may as well.
     """
     n_rows, n_features = rows.shape
     n_buffer_rows = min(BLOCK_ROWS, _round_up(n_rows))
@@ -70,14 +74,19 @@ def iterate_forward(
         block = slice(start, min(start + BLOCK_ROWS, n_rows))
         n_block_rows = block.stop - start
         n_filled_rows = _round_up(n_block_rows)
-        rows.read(block, out=inputs[:n_block_rows, :n_features])
+        block_inputs = rows.read(block, out=inputs[:n_block_rows, :n_features])
+        is_missing = np.isnan(block_inputs)
+        if has_missing := is_missing.any():
+            np.copyto(block_inputs, mask_values, where=is_missing)
         results = []
         for layers, layer_buffers in zip(networks, buffers, strict=True):
             outputs = inputs[:n_filled_rows]
             for layer, buffer in zip(layers, layer_buffers, strict=True):
                 outputs = _apply(layer, outputs, buffer[:n_filled_rows])
             results.append(outputs[:n_block_rows, : layers[-1].width])
-        yield block, inputs[:n_block_rows, :n_features], results
+        if has_missing:
+            block_inputs[is_missing] = np.nan
+        yield block, block_inputs, results
 
 
 def compute_outputs(

@@ -275,6 +275,7 @@ _VALUES = {
 _ARRAYS = {
     "_center": _Array("f8", ("n_features",), _check_finite),
     "_scale": _Array("f8", ("n_features",), _check_divisors),
+    "_mask_values": _Array("f8", ("n_features",), _check_finite, is_optional=True),
     "_weights": _Array(
         "f4",
         ("n_networks", "n_weights"),

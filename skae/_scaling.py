@@ -1,12 +1,14 @@
 """From the user's units to the network's and back, a chunk of rows at a time.
 
 A table is an array, a memory map or a sparse table in rows (CSR), which is made dense
-here and nowhere else, as many rows as are read at once.
+here and nowhere else, as many rows as are read at once. Missing cells are NaN; the
+statistics of the columns leave them out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
@@ -49,6 +51,11 @@ class ScaledRows:
             np.take(self.X, rows, axis=0, out=out, mode="clip")  # the mode is faster
         return out
 
+    @cached_property
+    def has_missing(self) -> bool:
+        """Whether there are missing cells."""
+        return has_missing_cells(self.X)
+
     def compute_range(self) -> tuple[float, float]:
         """The smallest and the largest value."""
         low, high = compute_extremes(self.X)
@@ -56,12 +63,17 @@ class ScaledRows:
             (low - self.center) * self.factor,
             (high - self.center) * self.factor,
         )
-        return float(low.min()), float(high.max())
+        return float(np.fmin.reduce(low)), float(np.fmax.reduce(high))
 
     def compute_mean(self) -> NDArray[np.float64]:
-        """The mean of each column."""
-        sums = (chunk.sum(axis=0, dtype=np.float64) for chunk in _read_chunks(self.X))
-        return (sum(sums) / self.shape[0] - self.center) * self.factor
+        """The mean of each column; 0 where all cells are missing."""
+        if self.has_missing:
+            means, _ = _compute_observed_moments(self.X)
+        else:
+            chunks = _read_chunks(self.X)
+            sums = (chunk.sum(axis=0, dtype=np.float64) for chunk in chunks)
+            means = sum(sums) / self.shape[0]
+        return (means - self.center) * self.factor
 
     def kept_if_small(self) -> ScaledRows:
         """The same rows, scaled once and for all where float32 takes little memory."""
@@ -84,19 +96,37 @@ def _make_dense(values: Table) -> NDArray:
     return values if isinstance(values, np.ndarray) else values.toarray()
 
 
+def has_missing_cells(X: Table) -> bool:
+    """Whether there is a NaN; stops at the first."""
+    if not isinstance(X, np.ndarray):
+        return bool(np.isnan(X.data).any())
+    return any(np.isnan(chunk).any() for chunk in _read_chunks(X))
+
+
+def find_observed_rows(X: Table) -> NDArray[np.intp]:
+    """Indices of the rows that are not missing as a whole."""
+    chunks = _read_chunks(X)
+    return np.flatnonzero(np.concatenate([~np.isnan(c).all(axis=1) for c in chunks]))
+
+
 def compute_extremes(X: Table) -> tuple[NDArray, NDArray]:
-    """The smallest and the largest value of each column."""
+    """The smallest and the largest value of each column; NaN if all are missing."""
     low, high = zip(
-        *((chunk.min(axis=0), chunk.max(axis=0)) for chunk in _read_chunks(X)),
+        *(
+            (np.fmin.reduce(chunk, axis=0), np.fmax.reduce(chunk, axis=0))
+            for chunk in _read_chunks(X)
+        ),
         strict=True,
     )
-    return np.min(low, axis=0), np.max(high, axis=0)
+    return np.fmin.reduce(low, axis=0), np.fmax.reduce(high, axis=0)
 
 
 def fit_scaling(
     X: Table, scaling: str | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Center and scale of each column; a column without spread gets scale 1.
+
+    Missing cells are left out; a column of nothing else gets center 0 and scale 1.
 
     Parameters
     ----------
@@ -116,21 +146,54 @@ def fit_scaling(
         return np.zeros(n_features), np.ones(n_features)
     with np.errstate(over="ignore", invalid="ignore"):  # `_checked` reports it
         if scaling == "minmax":
-            low, high = compute_extremes(X)
-            return _checked(low.astype(float), high.astype(float) - low.astype(float))
-        standard = StandardScaler()
-        for chunk in _read_chunks(X):
-            standard.partial_fit(chunk.astype(np.float64))
-        deviation = np.where(np.isfinite(standard.var_), standard.scale_, np.inf)
+            low, high = (extreme.astype(float) for extreme in compute_extremes(X))
+            is_missing = np.isnan(low)
+            low[is_missing] = high[is_missing] = 0.0
+            return _checked(low, high - low)
+        mean, deviation = _compute_moments(X)
         if scaling == "standard":
-            return _checked(standard.mean_, deviation)
+            return _checked(mean, deviation)
         quartiles = np.empty((3, n_features))
         by_column = X if isinstance(X, np.ndarray) else X.tocsc()
         for columns in gen_batches(n_features, max(1, CHUNK_BYTES // (8 * n_samples))):
             values = _make_dense(by_column[:, columns]).astype(np.float64)
-            quartiles[:, columns] = np.percentile(values, [25, 50, 75], axis=0)
+            is_missing = np.isnan(values)
+            values[:, is_missing.all(axis=0)] = 0.0
+            percentile = np.nanpercentile if is_missing.any() else np.percentile
+            quartiles[:, columns] = percentile(values, [25, 50, 75], axis=0)
         low, median, high = quartiles
         return _checked(median, np.where(high > low, high - low, deviation))
+
+
+def _compute_moments(X: Table) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and standard deviation of each column; what overflows is infinite."""
+    if has_missing_cells(X):
+        return _compute_observed_moments(X)
+    standard = StandardScaler()
+    for chunk in _read_chunks(X):
+        standard.partial_fit(chunk.astype(np.float64))
+    is_finite = np.isfinite(standard.var_)
+    return standard.mean_, np.where(is_finite, standard.scale_, np.inf)
+
+
+def _compute_observed_moments(
+    X: Table,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The same without the missing cells; both are 0 in a column of nothing else.
+
+    `StandardScaler` takes NaN, but none in a column that starts with a chunk of it.
+    """
+    n_observed = np.zeros(X.shape[1])
+    sums, squares = np.zeros((2, X.shape[1]))
+    for chunk in _read_chunks(X):
+        n_observed += (~np.isnan(chunk)).sum(axis=0)
+        sums += np.nansum(chunk, axis=0, dtype=np.float64)
+    n_observed = np.maximum(n_observed, 1.0)
+    means = sums / n_observed
+    for chunk in _read_chunks(X):
+        residuals = np.subtract(chunk, means, dtype=np.float64)
+        squares += np.nansum(np.square(residuals, out=residuals), axis=0)
+    return means, np.sqrt(squares / n_observed)
 
 
 def unscale(

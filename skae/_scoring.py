@@ -1,8 +1,12 @@
-"""How anomalous rows are, from what networks make of them; and synthetic anomalies."""
+"""How anomalous rows are, from what networks make of them; and synthetic anomalies.
+
+A missing cell of a row is NaN: it adds nothing, and means are over the others.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -45,14 +49,41 @@ def compute_score_statistics(
     """Statistics of rows and of the outputs of each network for them.
 
     A tenth of the mean over the columns is added to the scale of a column's residuals,
-    so that one that is reproduced nearly exactly does not outweigh all others.
+    so that one that is reproduced nearly exactly does not outweigh all others. A column
+    of missing cells has center 0, and residuals as large as that mean.
     """
-    center = np.median(rows, axis=0)
-    deviation = float(np.sqrt(np.square(rows - center).mean()))
-    sizes = [np.sqrt(np.square(rows - output).mean(axis=0)) for output in outputs]
+    is_missing = np.isnan(rows)
+    if is_missing.any():
+        center, deviation, sizes = _compute_observed_statistics(
+            rows, outputs, is_missing
+        )
+    else:
+        center = np.median(rows, axis=0)
+        deviation = float(np.sqrt(np.square(rows - center).mean()))
+        sizes = [np.sqrt(np.square(rows - output).mean(axis=0)) for output in outputs]
     tiny = float(np.finfo(np.float32).eps)  # the precision of the training
     residuals = [size + 0.1 * size.mean() + tiny for size in sizes]
     return ScoreStatistics(center, deviation + tiny, np.array(residuals))
+
+
+def _compute_observed_statistics(
+    rows: NDArray[np.float64],
+    outputs: Sequence[NDArray[np.float64]],
+    is_missing: NDArray[np.bool_],
+) -> tuple[NDArray[np.float64], float, list[NDArray[np.float64]]]:
+    """Center, deviation and sizes of the residuals, from the observed cells."""
+    n_observed = (~is_missing).sum(axis=0)
+    is_known = n_observed > 0
+    center = np.zeros(rows.shape[1])
+    center[is_known] = np.nanmedian(rows[:, is_known], axis=0)
+    deviation = float(np.sqrt(np.nansum(np.square(rows - center)) / n_observed.sum()))
+    sizes = []
+    for output in outputs:
+        squares = np.nansum(np.square(rows - output), axis=0)
+        size = np.sqrt(squares / np.maximum(n_observed, 1))
+        size[~is_known] = size[is_known].mean()
+        sizes.append(size)
+    return center, deviation, sizes
 
 
 def compute_anomaly(
@@ -61,12 +92,21 @@ def compute_anomaly(
     outputs: Sequence[NDArray[np.float64]],
     statistics: ScoreStatistics,
 ) -> NDArray[np.float64]:
-    """The anomaly of each row, averaged over networks; overwrites the outputs."""
+    """The anomaly of each row, averaged over networks; overwrites the outputs.
+
+    A row with nothing observed gets 0, as nothing speaks against it.
+    """
+    is_missing = np.isnan(rows)
+    average = _average_over_columns
+    if is_missing.any():
+        average = partial(_average_over_observed_columns, is_missing=is_missing)
     if score_method == "reconstruction":
-        anomalies = [_compute_mean_absolute_error(rows, output) for output in outputs]
+        anomalies = [
+            _compute_mean_absolute_error(rows, output, average) for output in outputs
+        ]
     else:
         anomalies = [
-            _compute_combined_index(rows, output, statistics, residuals)
+            _compute_combined_index(rows, output, statistics, residuals, average)
             for output, residuals in zip(outputs, statistics.residuals, strict=True)
         ]
     mean: NDArray[np.float64] = np.mean(anomalies, axis=0)
@@ -78,6 +118,7 @@ def compute_contributions(
     rows: NDArray[np.float64],
     forward: Callable[[NDArray[np.float64]], list[NDArray[np.float64]]],
     statistics: ScoreStatistics,
+    mask_values: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """What each column adds to a row's anomaly, and what was expected of each cell.
 
@@ -85,21 +126,28 @@ def compute_contributions(
     score do not tell which column is at fault. The most surprising columns are
     therefore repaired, the one that helps most first: replaced by what the others lead
     to expect. What the squared index loses by it, and at the end the column's own term
-    of it, is its share of the anomaly.
+    of it, is its share of the anomaly. A missing cell, for which the networks are shown
+    the value of its column in `mask_values`, is not repaired and has no terms.
 
     Source: Alcala & Qin (2009), "Reconstruction-based contribution for process
     monitoring", Automatica 45, 1593-1600; there each column is repaired alone, and
     nothing is shared out.
     """
+    is_missing = np.isnan(rows)
+    rows = np.where(is_missing, mask_values, rows)
     expected = _compute_expected(rows, forward, statistics.center)
+    repairs = np.where(is_missing, rows, expected)
     surprise = np.abs(rows - expected)
     if score_method == "combined":  # as the two terms of the score weigh it
         scales = statistics.residuals.mean(axis=0)
         surprise *= 1.0 / scales + 1.0 / statistics.deviation
+    surprise[is_missing] = 0.0
     suspects = np.argsort(-surprise, axis=1, kind="stable")[:, :REPAIRED_COLUMNS]
 
     def compute_terms(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-        return _compute_terms(score_method, rows, forward(rows), statistics)
+        terms = _compute_terms(score_method, rows, forward(rows), statistics)
+        terms[:, is_missing] = 0.0
+        return terms
 
     numbers = np.arange(len(rows))
     terms = compute_terms(rows)
@@ -110,7 +158,7 @@ def compute_contributions(
     best_squares = squares.copy()
     repaired = rows.copy()
     for i, columns in enumerate(suspects.T):
-        repaired[numbers, columns] = expected[numbers, columns]
+        repaired[numbers, columns] = repairs[numbers, columns]
         new_squares = _sum_squares(compute_terms(repaired))
         repaired[numbers, columns] = rows[numbers, columns]
         sums = new_squares.sum(axis=1)
@@ -120,7 +168,7 @@ def compute_contributions(
     order = np.argsort(alone, axis=1, kind="stable")
     shares = np.zeros(rows.shape)
     for i, columns in enumerate(np.take_along_axis(suspects, order, axis=1).T):
-        repaired[numbers, columns] = expected[numbers, columns]
+        repaired[numbers, columns] = repairs[numbers, columns]
         new_squares = _sum_squares(compute_terms(repaired)) if i else best_squares
         rest = new_squares.sum(axis=1)
         helps = rest < index
@@ -131,7 +179,8 @@ def compute_contributions(
         repaired[undone] = rows[undone]
     shares += squares
 
-    contributions = terms.sum(axis=0) / (len(statistics.residuals) * rows.shape[1])
+    n_observed = np.maximum((~is_missing).sum(axis=1, keepdims=True), 1)
+    contributions = terms.sum(axis=0) / (len(statistics.residuals) * n_observed)
     anomaly = contributions.sum(axis=1)
     is_shared = np.isfinite(before) & np.isfinite(anomaly) & (before > 0)
     factor = anomaly[is_shared] / shares[is_shared].sum(axis=1)
@@ -190,12 +239,28 @@ def _share_out_overflow(contributions: NDArray[np.float64]) -> NDArray[np.float6
     return contributions
 
 
+def _average_over_columns(terms: NDArray[np.float64]) -> NDArray[np.float64]:
+    mean: NDArray[np.float64] = terms.mean(axis=1)
+    return mean
+
+
+def _average_over_observed_columns(
+    terms: NDArray[np.float64], is_missing: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """The same to the bit for a row without missing cells; overwrites the terms."""
+    terms[is_missing] = 0.0
+    n_observed = np.maximum((~is_missing).sum(axis=1), 1)
+    mean: NDArray[np.float64] = terms.sum(axis=1) / n_observed
+    return mean
+
+
 def _compute_mean_absolute_error(
-    rows: NDArray[np.float64], output: NDArray[np.float64]
+    rows: NDArray[np.float64],
+    output: NDArray[np.float64],
+    average: Callable[[NDArray[np.float64]], NDArray[np.float64]],
 ) -> NDArray[np.float64]:
     errors = np.subtract(rows, output, out=output)
-    mean: NDArray[np.float64] = np.abs(errors, out=errors).mean(axis=1)
-    return mean
+    return average(np.abs(errors, out=errors))
 
 
 def _compute_combined_index(
@@ -203,19 +268,22 @@ def _compute_combined_index(
     output: NDArray[np.float64],
     statistics: ScoreStatistics,
     residuals: NDArray[np.float64],
+    average: Callable[[NDArray[np.float64]], NDArray[np.float64]],
 ) -> NDArray[np.float64]:
     """Mean over the columns of how unusual the output is, and how far from the row."""
-    deviations = np.abs(output - statistics.center).mean(axis=1)
+    deviations = average(np.abs(output - statistics.center))
     errors = np.subtract(rows, output, out=output)
     np.abs(errors, out=errors)
     errors *= 1.0 / residuals
     anomaly: NDArray[np.float64] = deviations / statistics.deviation
-    anomaly += errors.mean(axis=1)
+    anomaly += average(errors)
     return anomaly
 
 
 def make_synthetic_anomalies(X: Table) -> Iterator[NDArray]:
     """Each row of X with one column's value taken from another row; by blocks of rows.
+
+    Where the other row's is missing, the row stays as it is.
 
     Rows, columns and donors come from a constant seed: every detector that is compared
     on X meets the same anomalies. X needs two rows and two columns.
@@ -227,5 +295,7 @@ def make_synthetic_anomalies(X: Table) -> Iterator[NDArray]:
     donated: NDArray = np.ravel(X[donors, columns])
     for rows in gen_batches(n_samples, BLOCK_ROWS):
         anomalies = np.array(read_dense(X, rows))
-        anomalies[np.arange(len(anomalies)), columns[rows]] = donated[rows]
+        cells = np.arange(len(anomalies)), columns[rows]
+        is_missing = np.isnan(donated[rows])
+        anomalies[cells] = np.where(is_missing, anomalies[cells], donated[rows])
         yield anomalies

@@ -52,14 +52,18 @@ def is_worth_xla(operations: float, n_updates: int) -> bool:
 class Trainer:
     """A compiled model with its fused loop, reusable with other weights.
 
-    With `uses_xla`, full batches go through XLA, the others not.
+    With `uses_xla`, full batches go through XLA, the others not. With `has_missing`,
+    cells may be NaN: they stay masked, and neither loss nor gradient knows of them.
     """
 
-    def __init__(self, model: keras.Model, masking: float, uses_xla: bool):
+    def __init__(
+        self, model: keras.Model, masking: float, uses_xla: bool, has_missing: bool
+    ):
         import tensorflow as tf
 
         self.model = model
         self._masking = masking
+        self._has_missing = has_missing
         self._mask_values = tf.Variable(tf.zeros(model.input_shape[1]), trainable=False)
         self.uses_xla = uses_xla
         self._variables = [variable.value for variable in model.trainable_variables]
@@ -228,11 +232,13 @@ class Trainer:
         """One step of the optimizer on a batch; the loss before it."""
         import tensorflow as tf
 
+        rows, is_missing = self._fill(rows)
         inputs = rows
         if self._masking > 0.0:
             inputs = mask_cells(rows, self._mask_values, self._masking, seed)
         with tf.GradientTape() as tape:
-            loss = self._compute_loss(rows, self.model(inputs, training=True))
+            outputs = self.model(inputs, training=True)
+            loss = self._compute_loss(rows, outputs, is_missing)
         gradients = tape.gradient(loss, self._variables)
         if self._rate_is_settable:
             self.model.optimizer.learning_rate = rate
@@ -258,15 +264,36 @@ class Trainer:
             )
 
     def _evaluate(self, rows: Any) -> Any:
-        return self._compute_loss(rows, self.model(rows, training=False))
+        rows, is_missing = self._fill(rows)
+        return self._compute_loss(rows, self.model(rows, training=False), is_missing)
 
-    def _compute_loss(self, rows: Any, outputs: Any) -> Any:
+    def _fill(self, rows: Any) -> tuple[Any, Any]:
+        """Rows with mask values in their missing cells, and which these are, if any."""
+        import tensorflow as tf
+
+        if not self._has_missing:
+            return rows, None
+        is_missing = tf.math.is_nan(rows)
+        return tf.where(is_missing, self._mask_values, rows), is_missing
+
+    def _compute_loss(self, rows: Any, outputs: Any, is_missing: Any) -> Any:
+        """The mean loss of a batch, over the observed cells.
+
+        A loss is a function of whole rows. In a missing cell it is therefore given one
+        constant, the mask value, as target and as output: no gradient passes, and what
+        is zero where both are equal adds nothing. The factor makes a mean over all
+        cells one over those that are observed.
+        """
         import tensorflow as tf
 
         # A `Loss` that is called computes in the user's global precision; its method
         # `call`, like a loss function, in that of the rows.
         loss = getattr(self.model.loss, "call", self.model.loss)
-        return tf.reduce_mean(loss(rows, outputs))
+        if is_missing is None:
+            return tf.reduce_mean(loss(rows, outputs))
+        outputs = tf.where(is_missing, rows, outputs)
+        observed_share = 1.0 - tf.reduce_mean(tf.cast(is_missing, tf.float32))
+        return tf.reduce_mean(loss(rows, outputs)) / observed_share
 
 
 def mask_cells(rows: Any, values: Any, masking: float, seed: Any) -> Any:

@@ -86,8 +86,9 @@ def train(
     on. The learning rate is None for an optimizer that brings its own. With `masking`
     above 0, each row of a batch loses a share of its cells drawn from U(0, masking):
     they are set to the column's value in `mask_values`, while the network must give
-    back the whole row.
+    back the whole row. Cells that are NaN are set to it too, and need not come back.
     """
+    has_missing = rows.has_missing
     rows = rows.kept_if_small()
     n_batches = -(-len(training_rows) // batch_size)
     n_updates = len(initial_weights) * epochs * n_batches
@@ -95,8 +96,8 @@ def train(
     uses_xla = is_worth_xla(operations, n_updates)
     with (
         borrowed_trainer(
-            (key, masking, uses_xla),
-            lambda: Trainer(build_model(), masking, uses_xla),
+            (key, masking, uses_xla, has_missing),
+            lambda: Trainer(build_model(), masking, uses_xla, has_missing),
             # A function may change behind its name, and callbacks keep the model.
             give_back=is_reusable and not callbacks,
         ) as trainer,

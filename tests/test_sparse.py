@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from skae import AutoencoderOutlierDetector
+from skae import AutoencoderOutlierDetector, ExplanationDisplay
 from skae._scaling import CHUNK_BYTES, fit_scaling
 
 FORMATS = ["bsr", "coo", "csc", "csr", "dia", "dok", "lil"]
@@ -167,3 +167,14 @@ def test_wide_sparse_table_is_fitted_and_scored():
     np.testing.assert_array_equal(
         detector.score_samples(some), detector.score_samples(some.toarray())
     )
+
+
+def test_explanation_of_a_sparse_row_is_drawn(fitted, counts):
+    plt = pytest.importorskip("matplotlib.pyplot")
+    displays = [
+        ExplanationDisplay.from_estimator(fitted, row)
+        for row in (counts[:1], sparse.csr_matrix(counts[:1]))
+    ]
+    dense, of_sparse = ([t.get_text() for t in d.texts_] for d in displays)
+    assert of_sparse == dense
+    plt.close("all")
