@@ -163,7 +163,7 @@ def test_loss_is_the_mean_over_the_observed_cells(make_detector, holed_rows):
 
 
 def test_held_out_loss_is_the_mean_over_the_observed_cells(make_detector, holed_rows):
-    """198 of the 200 rows are held out; a mean over all cells would be lower by more."""
+    """198 of the 200 rows are held out; a mean over all cells would be lower."""
     common = {"early_stopping": True, "epochs": 1, "validation_fraction": 0.99}
     with pytest.warns(UserWarning, match="Early stopping did not end"):
         detector = make_detector(**common).fit(holed_rows)
