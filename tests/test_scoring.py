@@ -186,3 +186,26 @@ def test_row_that_is_reproduced_exactly_has_no_contributions(make_detector):
 def test_explain_before_fit_is_an_error(make_detector, correlated_rows):
     with pytest.raises(NotFittedError):
         make_detector().explain(correlated_rows)
+
+
+@pytest.mark.parametrize("score_method", ["combined", "reconstruction"])
+@pytest.mark.parametrize("activation", ["relu", "relu6", "tanh", "softplus"])
+def test_infinite_cell_is_an_error_wherever_it_is(
+    score_method, activation, make_detector, correlated_rows
+):
+    """An infinite cell is told by the score, far finite ones must not be mistaken."""
+    detector = make_detector(score_method=score_method, activation=activation)
+    detector.fit(correlated_rows)
+    far = correlated_rows.copy()
+    far[3] = 1e308
+    for method in (
+        detector.score_samples,
+        detector.predict,
+        detector.decision_function,
+    ):
+        assert np.isfinite(method(far)).all()
+        for column in range(far.shape[1]):
+            infinite = far.copy()
+            infinite[150, column] = -np.inf
+            with pytest.raises(ValueError, match="contains infinity"):
+                method(infinite)
