@@ -7,6 +7,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from skae._scaling import Weights
+
 # Without a promised rate, a p-value as small as this must at least be possible.
 COARSEST_P_VALUE = 0.1
 
@@ -14,14 +16,15 @@ AUTO_TAIL = 0.005
 AUTO_SHARE = 0.01  # an outlier detector flags some of any rows
 
 
-def compute_offset(scores: NDArray[np.float64], contamination: float | str) -> float:
+def compute_offset(
+    scores: NDArray[np.float64], contamination: float | str, weights: Weights = None
+) -> float:
     """The threshold under which a score means outlier; scores are never positive.
 
-    A float `contamination` asks for that quantile of the scores, so that this share of
-    the rows lies below it. "auto" mirrors the lower tail of the anomalies, minus the
-    scores, at their median: it flags what exceeds the median by a larger factor than
-    the median exceeds the 0.5 % quantile, and at least about 1 % of the rows. Outliers
-    hardly move either.
+    A float `contamination` asks for this share of the rows, by weight, to lie below it.
+    "auto" mirrors the lower tail of the anomalies, minus the scores, at their median:
+    it flags what exceeds the median by a larger factor than the median exceeds the
+    0.5 % quantile, and at least about 1 % of the rows. Outliers hardly move either.
 
     Source: the central part of the values tells how those of normal rows spread, in
     Efron (2004), "Large-scale simultaneous hypothesis testing: the choice of a null
@@ -29,12 +32,29 @@ def compute_offset(scores: NDArray[np.float64], contamination: float | str) -> f
     is the mirror image of as many false alarms if the logarithms of the anomalies of
     normal rows are spread alike to both sides (benchmarks/automatic_threshold.py).
     """
-    if contamination == "auto":
-        low, median, high = np.quantile(-scores, [AUTO_TAIL, 0.5, 1.0 - AUTO_SHARE])
-        limits = np.finfo(np.float64)
-        factor = median / max(low, limits.eps * median, limits.tiny)
-        return -float(min(median * factor, high))
-    return float(np.quantile(scores, float(contamination)))
+    if contamination != "auto":
+        return _split_off(scores, float(contamination), weights)
+    low, median = np.quantile(
+        -scores, [AUTO_TAIL, 0.5], weights=weights, method="inverted_cdf"
+    )
+    limits = np.finfo(np.float64)
+    factor = median / max(low, limits.eps * median, limits.tiny)
+    return max(-float(median * factor), _split_off(scores, AUTO_SHARE, weights))
+
+
+def _split_off(values: NDArray[np.float64], share: float, weights: Weights) -> float:
+    """What lies midway between two neighbouring values and has `share` of them below.
+
+    As nearly as can be, by weight, and with at least one of them below.
+    """
+    order = np.argsort(values, kind="stable")
+    if len(order) == 1:
+        return float(values[0])
+    steps = np.cumsum(np.ones(len(order)) if weights is None else weights[order])
+    shares = steps[:-1] / steps[-1]
+    last_below = int(np.argmin(np.abs(shares - share)))
+    below, above = values[order[last_below]], values[order[last_below + 1]]
+    return float(below + 0.5 * (above - below))
 
 
 def compute_conformal_offset(
@@ -85,12 +105,23 @@ def count_needed_rows(rate: float | None) -> int:
 
 
 def hold_back_calibration_rows(
-    n_samples: int,
+    weights: NDArray[np.float64],
     calibration_fraction: float,
     contamination: float | str,
     seed: int,
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Indices of the rows to fit on, and of those whose scores set the threshold."""
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """How often each row is fitted on, and how often its score sets the threshold.
+
+    A weight says how often a row was seen: each time it is held back or not.
+    """
+    n_samples = weights.sum()
+    if not np.array_equal(weights, np.rint(weights)) or n_samples >= 1e9:
+        raise ValueError(
+            "With calibration_fraction > 0, sample_weight must say how often a row was "
+            "seen, in whole numbers that add up to less than 1e9: a p-value counts "
+            f"rows. The weights add up to {n_samples:g}. Set calibration_fraction=0 "
+            "and call calibrate with other rows after fit."
+        )
     n_held_back = math.ceil(calibration_fraction * n_samples)
     n_needed = count_needed_rows(
         None if contamination == "auto" else float(contamination)
@@ -99,9 +130,11 @@ def hold_back_calibration_rows(
         raise ValueError(
             f"With contamination={contamination!r}, calibration_fraction must hold "
             f"back at least {n_needed} rows and leave one to train on; "
-            f"calibration_fraction={calibration_fraction!r} of n_samples={n_samples} "
-            f"holds {n_held_back} back. Pass more rows, or change "
-            "calibration_fraction or contamination."
+            f"calibration_fraction={calibration_fraction!r} of "
+            f"n_samples={n_samples:.0f} holds {n_held_back} back. Pass more rows, or "
+            "change calibration_fraction or contamination."
         )
-    order = np.random.RandomState(seed).permutation(n_samples)
-    return np.sort(order[n_held_back:]), np.sort(order[:n_held_back])
+    held_back = np.random.default_rng(seed).multivariate_hypergeometric(
+        weights.astype(np.int64), n_held_back, method="marginals"
+    )
+    return weights - held_back, held_back

@@ -9,7 +9,7 @@ from numbers import Integral, Real
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
@@ -21,7 +21,7 @@ from skae._calibration import (
     compute_offset,
     hold_back_calibration_rows,
 )
-from skae._fitted import VALIDATION, FittedAutoencoder, Input, leave_out_unobserved
+from skae._fitted import VALIDATION, FittedAutoencoder, Input, find_observed
 from skae._forward import OUTPUT_RANGES, iterate_forward
 from skae._network import (
     build_training_model,
@@ -29,14 +29,16 @@ from skae._network import (
     plan_architecture,
     serialize_optimizer,
 )
-from skae._scaling import ScaledRows, Table, fit_scaling
+from skae._reservoir import Reservoir, add_rows, start_reservoir
+from skae._scaling import ScaledRows, Table, fit_scaling, take_rows
 from skae._scoring import (
-    ScoreStatistics,
+    compute_anomaly,
     compute_score_statistics,
     draw_statistics_rows,
 )
 from skae._training import EarlyStopping, Training, hold_back_rows, train
 from skae._version import __version__
+from skae._weighting import check_weights, merge_rows, none_if_equal
 
 if TYPE_CHECKING:
     import keras
@@ -162,6 +164,11 @@ class AutoencoderOutlierDetector(FittedAutoencoder):
         after `fit`, and they alone set the threshold: a float `contamination` is then
         the largest probability with which a new normal row is flagged, as in
         `calibrate`, and "auto" is applied to the held-back scores.
+
+    warm_start : bool, default=False
+        Whether `fit`, called again, goes on from the weights that it finds, at a
+        constant learning rate, instead of starting anew. Scaling, score and threshold
+        come from the rows of the last call all the same.
 
     memory : str or joblib.Memory, default=None
         Where trained weights are cached, so that the points of a grid that differ only
@@ -311,6 +318,7 @@ class AutoencoderOutlierDetector(FittedAutoencoder):
         "score_method": [StrOptions({"combined", "reconstruction"})],
         "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
         "calibration_fraction": [Interval(Real, 0, 1, closed="left")],
+        "warm_start": ["boolean"],
         "memory": [str, HasMethods("cache"), None],
         "verbose": ["verbose"],
         "random_state": ["random_state"],
@@ -338,6 +346,7 @@ class AutoencoderOutlierDetector(FittedAutoencoder):
         score_method: str = "combined",
         contamination: float | str = "auto",
         calibration_fraction: float = 0.0,
+        warm_start: bool = False,
         memory: str | Memory | None = None,
         verbose: int = 0,
         random_state: int | np.random.RandomState | None = None,
@@ -361,6 +370,7 @@ class AutoencoderOutlierDetector(FittedAutoencoder):
         self.score_method = score_method
         self.contamination = contamination
         self.calibration_fraction = calibration_fraction
+        self.warm_start = warm_start
         self.memory = memory
         self.verbose = verbose
         self.random_state = random_state
@@ -373,6 +383,7 @@ class AutoencoderOutlierDetector(FittedAutoencoder):
         X: Input,
         y: object = None,
         *,
+        sample_weight: ArrayLike | None = None,
         callbacks: Sequence[keras.callbacks.Callback] | None = None,
     ) -> Self:
         """Learn what normal rows look like, and where to draw the line.
@@ -384,6 +395,11 @@ class AutoencoderOutlierDetector(FittedAutoencoder):
 
         y : Ignored
             Present for the conventions of scikit-learn.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            What each row counts, in the scaling, the training, the score and the
+            threshold; at least 0. A weight of 0 is the same as leaving the row out, and
+            a whole number the same as repeating it; see Notes.
 
         callbacks : sequence of keras.callbacks.Callback, default=None
             Called during training with the live model, which works on scaled rows.
@@ -397,8 +413,9 @@ class AutoencoderOutlierDetector(FittedAutoencoder):
         Raises
         ------
         ValueError
-            If X or a parameter is invalid, if there are too few rows for early
-            stopping or for calibration, or if the training diverges.
+            If X, a weight or a parameter is invalid, if there are too few rows for
+            early stopping or for calibration, if `warm_start` meets another
+            architecture, or if the training diverges.
 
         Warns
         -----
@@ -409,41 +426,178 @@ class AutoencoderOutlierDetector(FittedAutoencoder):
             cells of a row are missing: it is left out.
         """
         with self._unchanged_on_failure():
-            X = validate_data(self, X, **VALIDATION)
-            X = leave_out_unobserved(X, stacklevel=5)
-            seeds = self._draw_seeds()
-            X, X_calibration = self._hold_back(X, seeds.calibration)
-            self._center, self._scale = fit_scaling(X, self.scaling)
-            rows = ScaledRows(X, self._center, self._scale)
-            self._architecture = plan_architecture(
-                rows.shape[1],
-                self.hidden_layer_sizes,
-                self.activation,
-                self.output_activation,
-            )
-            self._warn_if_out_of_reach(rows)
-            self._mask_values = rows.compute_mean()
-            self._keep(self._train(rows, seeds, callbacks))
-            self._score_statistics = self._compute_score_statistics(rows, seeds.sample)
-            self._set_threshold(X, X_calibration)
+            X, weights = self._take_in(X, sample_weight, reset=True)
+            seeds = self._draw_seeds(check_random_state(self.random_state))
+            X, weights, calibration = self._hold_back(X, weights, seeds.calibration)
+            is_continued = self.warm_start and hasattr(self, "_weights")
+            rows = self._fit_scaling(X, weights)
+            start = self._begin(seeds.weights, is_continued)
+            self._keep(self._train(rows, start, seeds, callbacks, is_continued))
+            sample = rows.take(draw_statistics_rows(*rows.shape, seeds.sample))
+            self._set_threshold(rows, self._fit_score(sample), calibration)
+            self.__dict__.pop("_reservoir", None)
         return self
 
-    def _draw_seeds(self) -> _Seeds:
-        """One seed for each consumer of randomness."""
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(
+        self,
+        X: Input,
+        y: object = None,
+        *,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
+        """Go on learning from more rows: one pass over them, at a constant rate.
+
+        The first call sets everything up from its rows. The rows of a stream are not
+        kept, but for a random sample of all that were passed so far, of at most 10,000
+        rows: after each call, scaling, score and threshold come from that sample and
+        the network as it is then. A detector that was fitted by `fit`, which keeps no
+        rows, goes on from its weights, and starts such a sample.
+
+        `epochs`, `early_stopping`, `calibration_fraction` and `memory` have no effect
+        here, and an earlier calibration is forgotten, since the scores have changed:
+        call `calibrate` where p-values are needed.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows that are mostly normal. NaN marks a missing cell.
+
+        y : Ignored
+            Present for the conventions of scikit-learn.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            What each row counts, as in `fit`.
+
+        Returns
+        -------
+        self : AutoencoderOutlierDetector
+            The detector. If the call fails or is interrupted, it is left as it was.
+
+        Raises
+        ------
+        ValueError
+            If X, a weight or a parameter is invalid, if X has other columns or the
+            parameters ask for another architecture than before, or if the training
+            diverges.
+
+        Warns
+        -----
+        UserWarning
+            As in `fit`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_breast_cancer
+        >>> from skae import AutoencoderOutlierDetector
+        >>> X, y = load_breast_cancer(return_X_y=True)
+        >>> benign, malignant = X[y == 1], X[y == 0]
+        >>> detector = AutoencoderOutlierDetector((16, 4), batch_size=8, random_state=0)
+        >>> for rows in np.array_split(benign[:250], 5):
+        ...     detector = detector.partial_fit(rows)
+        >>> detector.n_iter_
+        5
+        >>> detector.predict(malignant[:3])
+        array([-1, -1, -1])
+        """
+        with self._unchanged_on_failure():
+            is_continued = hasattr(self, "_weights")
+            X, weights = self._take_in(X, sample_weight, reset=not is_continued)
+            reservoir = self._reservoir or self._start_reservoir()
+            seeds = self._draw_seeds(reservoir.make_rng())
+            self._reservoir = add_rows(reservoir, X, weights, seeds.sample)
+            past_rows = self._fit_scaling(self._reservoir.rows, self._reservoir.weights)
+            start = self._begin(seeds.weights, is_continued)
+            rows = ScaledRows(X, self._center, self._scale, none_if_equal(weights))
+            past_curve = self.loss_curve_ if is_continued else []
+            self._keep(self._train(rows, start, seeds, is_one_pass=True), past_curve)
+            self._set_threshold(past_rows, self._fit_score(past_rows), None)
+        return self
+
+    def _take_in(
+        self, X: Input, sample_weight: ArrayLike | None, reset: bool
+    ) -> tuple[Table, NDArray[np.float64]]:
+        """The distinct rows of X that count, with their weights."""
+        X = validate_data(self, X, reset=reset, **VALIDATION)
+        weights = check_weights(sample_weight, X)
+        weighted = np.flatnonzero(weights)
+        X, weights = take_rows(X, weighted), weights[weighted]
+        observed = find_observed(X, stacklevel=6)
+        return merge_rows(take_rows(X, observed), weights[observed])
+
+    def _start_reservoir(self) -> Reservoir:
+        """An empty reservoir; its seed is that of all later calls of `partial_fit`."""
         rng = check_random_state(self.random_state)
+        seed = int(rng.randint(np.iinfo(np.int32).max))
+        return start_reservoir(self.n_features_in_, seed)
+
+    def _draw_seeds(self, rng: np.random.RandomState) -> _Seeds:
+        """One seed for each consumer of randomness."""
         size = 3 + 2 * self.n_estimators
         seeds = [int(seed) for seed in rng.randint(np.iinfo(np.int32).max, size=size)]
         split, *networks, sample, calibration = seeds
         return _Seeds(split, networks[::2], networks[1::2], sample, calibration)
 
-    def _hold_back(self, X: Table, seed: int) -> tuple[Table, Table | None]:
-        """The rows to fit on, and those that only calibrate, if any."""
+    def _hold_back(
+        self, X: Table, weights: NDArray[np.float64], seed: int
+    ) -> tuple[Table, NDArray[np.float64], tuple[Table, NDArray[np.int64]] | None]:
+        """Rows to fit on, with weights; those that only calibrate, with counts."""
         if not self.calibration_fraction:
-            return X, None
-        kept, held_back = hold_back_calibration_rows(
-            X.shape[0], self.calibration_fraction, self.contamination, seed
+            return X, weights, None
+        weights, counts = hold_back_calibration_rows(
+            weights, self.calibration_fraction, self.contamination, seed
         )
-        return X[kept], X[held_back]
+        kept, held_back = np.flatnonzero(weights), np.flatnonzero(counts)
+        calibration = X[held_back], counts[held_back]
+        # Anew, for the order of the rows was one among all.
+        X, weights = merge_rows(take_rows(X, kept), weights[kept])
+        return X, weights, calibration
+
+    def _fit_scaling(self, X: Table, weights: NDArray[np.float64]) -> ScaledRows:
+        """Set the scaling and the mask values; the rows by it."""
+        weights_or_none = none_if_equal(weights)
+        self._center, self._scale = fit_scaling(X, self.scaling, weights_or_none)
+        rows = ScaledRows(X, self._center, self._scale, weights_or_none)
+        self._mask_values = rows.compute_mean()
+        self._warn_if_out_of_reach(rows)
+        return rows
+
+    def _begin(
+        self, weight_seeds: list[int], is_continued: bool
+    ) -> list[list[NDArray[np.float32]]]:
+        """Plan the networks; the weights that their training starts from."""
+        architecture = plan_architecture(
+            self.n_features_in_,
+            self.hidden_layer_sizes,
+            self.activation,
+            self.output_activation,
+        )
+        if not is_continued:
+            self._architecture = architecture
+            return [draw_initial_weights(architecture, seed) for seed in weight_seeds]
+        for name, before, after in (
+            ("n_features", self._architecture.n_features, architecture.n_features),
+            (
+                "hidden_layer_sizes",
+                self._architecture.hidden_layer_sizes,
+                architecture.hidden_layer_sizes,
+            ),
+            ("activation", self._architecture.activation, architecture.activation),
+            (
+                "output_activation",
+                self._architecture.output_activation,
+                architecture.output_activation,
+            ),
+            ("n_estimators", len(self._weights), self.n_estimators),
+        ):
+            if before != after:
+                raise ValueError(
+                    f"The network was trained with {name}={before!r} and cannot go on "
+                    f"with {name}={after!r}. Set it back, or start anew: call fit with "
+                    "warm_start=False."
+                )
+        return self._weights
 
     def _warn_if_out_of_reach(self, rows: ScaledRows) -> None:
         """Warn if the output activation cannot reach the rows."""
@@ -459,14 +613,17 @@ class AutoencoderOutlierDetector(FittedAutoencoder):
                 f"{lowest:.3g} to {highest:.3g}, which the network cannot reproduce. "
                 "Use scaling='minmax' for [0, 1], or output_activation='linear'.",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
     def _train(
         self,
         rows: ScaledRows,
+        start: list[list[NDArray[np.float32]]],
         seeds: _Seeds,
-        callbacks: Sequence[keras.callbacks.Callback] | None,
+        callbacks: Sequence[keras.callbacks.Callback] | None = None,
+        is_continued: bool = False,
+        is_one_pass: bool = False,
     ) -> list[Training]:
         """Resolve what the parameters leave open, and train or recall."""
         if callbacks is not None and not isinstance(callbacks, Sequence):
@@ -475,7 +632,7 @@ class AutoencoderOutlierDetector(FittedAutoencoder):
                 f"{callbacks!r} instead."
             )
         training_rows, early_stopping = np.arange(rows.shape[0]), None
-        if self.early_stopping:
+        if self.early_stopping and not is_one_pass:
             training_rows, held_out_rows = hold_back_rows(
                 rows.shape[0], self.validation_fraction, seeds.split
             )
@@ -487,12 +644,15 @@ class AutoencoderOutlierDetector(FittedAutoencoder):
         optimizer_key = serialize_optimizer(optimizer) if brings_its_rate else optimizer
         batch_size = min(self.batch_size, len(training_rows))
         n_batches = -(-len(training_rows) // batch_size)
-        if self.epochs == "auto":
+        if is_one_pass:
+            epochs = 1
+        elif self.epochs == "auto":
             epochs = max(1, round(AUTO_UPDATES / n_batches))
         else:
             epochs = int(self.epochs)
         train_or_recall = train
-        if isinstance(self.random_state, Integral) and not callbacks:
+        is_seeded = isinstance(self.random_state, Integral)
+        if is_seeded and not callbacks and not is_one_pass:
             memory = check_memory(self.memory)
             train_or_recall = memory.cache(train, ignore=["build_model", "verbose"])
         trainings = train_or_recall(
@@ -500,13 +660,15 @@ class AutoencoderOutlierDetector(FittedAutoencoder):
             partial(build_training_model, architecture, self.loss, optimizer),
             rows,
             training_rows,
-            [draw_initial_weights(architecture, seed) for seed in seeds.weights],
+            start,
             seeds.shuffling,
             epochs=epochs,
             batch_size=batch_size,
             learning_rate=None if brings_its_rate else self.learning_rate,
             learning_rate_schedule=(
-                "constant" if brings_its_rate else self.learning_rate_schedule
+                "constant"
+                if brings_its_rate or is_continued or is_one_pass
+                else self.learning_rate_schedule
             ),
             masking=float(self.masking),
             mask_values=self._mask_values,
@@ -523,7 +685,7 @@ class AutoencoderOutlierDetector(FittedAutoencoder):
                 )
             ),
         )
-        if self.early_stopping and not all(t.ended_by_itself for t in trainings):
+        if early_stopping and not all(t.ended_by_itself for t in trainings):
             warnings.warn(
                 f"Early stopping did not end the training within epochs={epochs}; the "
                 "held-out loss may still be falling. Increase epochs.",
@@ -532,24 +694,32 @@ class AutoencoderOutlierDetector(FittedAutoencoder):
             )
         return trainings
 
-    def _keep(self, trainings: list[Training]) -> None:
+    def _keep(
+        self, trainings: list[Training], past_curve: Sequence[float] = ()
+    ) -> None:
         """What the trainings leave behind, as attributes."""
         self._weights = [training.weights for training in trainings]
-        self.loss_curve_ = _average([training.loss_curve for training in trainings])
-        self.validation_loss_curve_ = None
-        if self.early_stopping:
-            curves = [training.validation_loss_curve or [] for training in trainings]
-            self.validation_loss_curve_ = _average(curves)
+        self.loss_curve_ = [
+            *past_curve,
+            *_average([training.loss_curve for training in trainings]),
+        ]
+        curves = [training.validation_loss_curve for training in trainings]
+        observed_curves = [curve for curve in curves if curve is not None]
+        self.validation_loss_curve_ = (
+            _average(observed_curves) if observed_curves else None
+        )
         self.n_iter_ = len(self.loss_curve_)
         self._score_method = self.score_method
 
-    def _compute_score_statistics(self, rows: ScaledRows, seed: int) -> ScoreStatistics:
-        """Statistics of a sample of the rows; raises if the training diverged."""
-        sample = rows.take(draw_statistics_rows(*rows.shape, seed))
-        inputs = np.empty(sample.shape)
-        outputs = np.empty((self.n_estimators, *sample.shape))
+    def _fit_score(self, rows: ScaledRows) -> NDArray[np.float64]:
+        """Set the score's statistics; the scores of the rows that they come from.
+
+        Raises if the training diverged.
+        """
+        inputs = np.empty(rows.shape)
+        outputs = np.empty((self.n_estimators, *rows.shape))
         for block, block_inputs, block_outputs in iterate_forward(
-            sample, self._networks, self._mask_values
+            rows, self._networks, self._mask_values
         ):
             inputs[block] = block_inputs
             outputs[:, block] = block_outputs
@@ -562,15 +732,31 @@ class AutoencoderOutlierDetector(FittedAutoencoder):
                 f"{error:.3g}, where their mean absolute value is {size:.3g} (both "
                 "scaled). Lower the learning rate."
             )
-        return compute_score_statistics(inputs, list(outputs))
+        self._score_statistics = compute_score_statistics(
+            inputs, list(outputs), rows.weights
+        )
+        return -compute_anomaly(
+            self._score_method, inputs, list(outputs), self._score_statistics
+        )
 
-    def _set_threshold(self, X: Table, X_calibration: Table | None) -> None:
-        """`offset_`, from the scores of the held-back rows if there are any."""
-        self.calibration_scores_: NDArray[np.float64] | None = None
-        if X_calibration is None:
-            self.offset_ = compute_offset(self._score_samples(X), self.contamination)
+    def _set_threshold(
+        self,
+        rows: ScaledRows,
+        sample_scores: NDArray[np.float64],
+        calibration: tuple[Table, NDArray[np.int64]] | None,
+    ) -> None:
+        """`offset_`, from the scores of the held-back rows if there are any.
+
+        Otherwise from those of the rows, of which the sample may be all.
+        """
+        self.calibration_scores_ = None
+        if calibration is None:
+            is_all = len(sample_scores) == rows.shape[0]
+            scores = sample_scores if is_all else self._score_samples(rows.X)
+            self.offset_ = compute_offset(scores, self.contamination, rows.weights)
             return
-        self.calibration_scores_ = np.sort(self._score_samples(X_calibration))
+        X, counts = calibration
+        self.calibration_scores_ = np.sort(np.repeat(self._score_samples(X), counts))
         if self.contamination == "auto":
             self.offset_ = compute_offset(self.calibration_scores_, "auto")
         else:

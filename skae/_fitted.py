@@ -48,6 +48,7 @@ from skae._scaling import (
     Table,
     find_observed_rows,
     has_missing_cells,
+    take_rows,
     unscale,
 )
 from skae._scoring import (
@@ -135,7 +136,8 @@ class FittedAutoencoder(
                 "false_alarm_rate must be a float in (0, 1), or None to leave offset_ "
                 f"where it is. Got {false_alarm_rate!r} instead."
             )
-        X = leave_out_unobserved(self._validate(X), stacklevel=4)
+        X = self._validate(X)
+        X = take_rows(X, find_observed(X, stacklevel=4))
         n_samples, n_needed = X.shape[0], count_needed_rows(false_alarm_rate)
         if n_samples < n_needed:
             raise ValueError(
@@ -536,20 +538,19 @@ class FittedAutoencoder(
         return tags
 
 
-def leave_out_unobserved(X: Table, stacklevel: int) -> Table:
-    """The rows that have an observed cell."""
+def find_observed(X: Table, stacklevel: int) -> NDArray[np.intp]:
+    """Indices of the rows that have an observed cell; warns of the others."""
     if not has_missing_cells(X):
-        return X
+        return np.arange(X.shape[0])
     observed = find_observed_rows(X)
     if not len(observed):
         raise ValueError(
             f"X contains NaN only, which marks a missing cell, in {X.shape[0]} row(s). "
             "Pass rows with at least one number."
         )
-    if len(observed) == X.shape[0]:
-        return X
-    _warn_of_unobserved(X.shape[0] - len(observed), "left out", stacklevel)
-    return X[observed]
+    if len(observed) < X.shape[0]:
+        _warn_of_unobserved(X.shape[0] - len(observed), "left out", stacklevel)
+    return observed
 
 
 def _warn_of_unobserved(n_rows: int, what: str, stacklevel: int) -> None:

@@ -163,6 +163,12 @@ def _read_count(value: Any) -> int:
     return value
 
 
+def _read_seed(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 2**32:
+        raise ValueError("must be an integer from 0 to 2^32 - 1")
+    return value
+
+
 def _read_counts(value: Any) -> tuple[int, ...]:
     if type(value) is not list or not value:
         raise ValueError("must be a list of positive integers")
@@ -200,6 +206,11 @@ def _read_container(value: Any) -> str:
 def _check_finite(array: NDArray) -> None:
     if not np.isfinite(array).all():
         raise ValueError("must hold finite numbers")
+
+
+def _check_cells(array: NDArray) -> None:
+    if np.isinf(array).any():
+        raise ValueError("must hold finite numbers, or NaN where one is missing")
 
 
 def _check_divisors(array: NDArray) -> None:
@@ -270,6 +281,8 @@ _VALUES = {
     "_architecture.activation": _Value(_read_text),
     "_architecture.output_activation": _Value(_read_text),
     "_score_statistics.deviation": _Value(_read_divisor),
+    "_reservoir.seed": _Value(_read_seed, is_optional=True),
+    "_reservoir.n_calls": _Value(_read_seed, is_optional=True),
     "_sklearn_output_config.transform": _Value(_read_container, is_optional=True),
 }
 _ARRAYS = {
@@ -294,10 +307,20 @@ _ARRAYS = {
     "calibration_scores_": _Array(
         "f8", ("n_calibration_samples",), _check_sorted, is_optional=True
     ),
+    "_reservoir.rows": _Array(
+        "f8", ("n_past_samples", "n_features"), _check_cells, is_optional=True
+    ),
+    "_reservoir.weights": _Array(
+        "f8", ("n_past_samples",), _check_divisors, is_optional=True
+    ),
+    "_reservoir.keys": _Array(
+        "f8", ("n_past_samples",), _check_finite, is_optional=True
+    ),
     "feature_names_in_": _Array(
         "u1", ("n_bytes",), _check_finite, _pack_names, _unpack_names, is_optional=True
     ),
 }
+_RESERVOIR = {name for name in _VALUES | _ARRAYS if name.startswith("_reservoir.")}
 _PARAMETERS = AutoencoderOutlierDetector._parameter_constraints.keys()
 _OPTIONAL = {
     *_PARAMETERS,  # one that is newer than the file is at its default
@@ -418,6 +441,9 @@ def _decode(
     _check_names(parameters.keys(), _PARAMETERS, written_by)
     _check_names(values.keys(), _VALUES.keys(), written_by)
     _check_names(arrays.keys(), _ARRAYS.keys(), written_by)
+    for name in _RESERVOIR if _RESERVOIR & (values.keys() | arrays.keys()) else ():
+        if name not in values and name not in arrays:  # all of it or nothing
+            raise ValueError(f"{name!r} is missing.")
     detector = _make_detector(parameters)
     values = {name: _read(name, _VALUES[name].read, v) for name, v in values.items()}
     _make_detector({"score_method": values["_score_method"]})  # raises if unknown

@@ -7,7 +7,7 @@ statistics of the columns leave them out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TypeAlias
 
@@ -21,17 +21,23 @@ CHUNK_BYTES = 2**24  # of float64: large enough for NumPy, small beside any tabl
 
 Rows = slice | NDArray[np.intp]
 Table: TypeAlias = NDArray | csr_array | csr_matrix
+Weights: TypeAlias = NDArray[np.float64] | None  # None: all rows count alike
 
 
 class ScaledRows:
     """Rows of a table in the network's units, computed when they are read."""
 
     def __init__(
-        self, X: Table, center: NDArray[np.float64], scale: NDArray[np.float64]
+        self,
+        X: Table,
+        center: NDArray[np.float64],
+        scale: NDArray[np.float64],
+        weights: Weights = None,
     ):
         self.X = X
         self.center = center
         self.scale = scale
+        self.weights = weights
         self.factor = 1.0 / scale
         self._is_scaled = bool(np.any(center != 0.0) or np.any(scale != 1.0))
 
@@ -67,8 +73,8 @@ class ScaledRows:
 
     def compute_mean(self) -> NDArray[np.float64]:
         """The mean of each column; 0 where all cells are missing."""
-        if self.has_missing:
-            means, _ = _compute_observed_moments(self.X)
+        if self.has_missing or self.weights is not None:
+            means, _ = _compute_observed_moments(self.X, self.weights)
         else:
             chunks = _read_chunks(self.X)
             sums = (chunk.sum(axis=0, dtype=np.float64) for chunk in chunks)
@@ -80,11 +86,18 @@ class ScaledRows:
         if 4 * self.shape[0] * self.shape[1] > CHUNK_BYTES:
             return self
         scaled = self.read(slice(None), out=np.empty(self.shape, np.float32))
-        return ScaledRows(scaled, np.zeros(self.shape[1]), np.ones(self.shape[1]))
+        zeros, ones = np.zeros(self.shape[1]), np.ones(self.shape[1])
+        return ScaledRows(scaled, zeros, ones, self.weights)
 
     def take(self, rows: NDArray[np.intp]) -> ScaledRows:
-        """A few of the rows."""
-        return ScaledRows(self.X[rows], self.center, self.scale)
+        """Some of the rows, in ascending order."""
+        weights = None if self.weights is None else self.weights[rows]
+        return ScaledRows(take_rows(self.X, rows), self.center, self.scale, weights)
+
+
+def take_rows(X: Table, rows: NDArray[np.intp]) -> Table:
+    """Some rows, in ascending order; the table itself if they are all of them."""
+    return X if len(rows) == X.shape[0] else X[rows]
 
 
 def read_dense(X: Table, rows: Rows) -> NDArray:
@@ -122,7 +135,7 @@ def compute_extremes(X: Table) -> tuple[NDArray, NDArray]:
 
 
 def fit_scaling(
-    X: Table, scaling: str | None
+    X: Table, scaling: str | None, weights: Weights = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Center and scale of each column; a column without spread gets scale 1.
 
@@ -136,6 +149,8 @@ def fit_scaling(
         Mean and standard deviation; minimum and range; median and interquartile range
         (the standard deviation where at least half of a column is one value); or
         none.
+    weights : ndarray of shape (n_samples,), default=None
+        What each row counts; positive. Minimum and range do not depend on it.
 
     Returns
     -------
@@ -150,25 +165,48 @@ def fit_scaling(
             is_missing = np.isnan(low)
             low[is_missing] = high[is_missing] = 0.0
             return _checked(low, high - low)
-        mean, deviation = _compute_moments(X)
+        mean, deviation = _compute_moments(X, weights)
         if scaling == "standard":
             return _checked(mean, deviation)
         quartiles = np.empty((3, n_features))
         by_column = X if isinstance(X, np.ndarray) else X.tocsc()
         for columns in gen_batches(n_features, max(1, CHUNK_BYTES // (8 * n_samples))):
             values = _make_dense(by_column[:, columns]).astype(np.float64)
-            is_missing = np.isnan(values)
-            values[:, is_missing.all(axis=0)] = 0.0
-            percentile = np.nanpercentile if is_missing.any() else np.percentile
-            quartiles[:, columns] = percentile(values, [25, 50, 75], axis=0)
+            values[:, np.isnan(values).all(axis=0)] = 0.0
+            quartiles[:, columns] = compute_quantiles(
+                values, [0.25, 0.5, 0.75], weights
+            )
         low, median, high = quartiles
         return _checked(median, np.where(high > low, high - low, deviation))
 
 
-def _compute_moments(X: Table) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def compute_quantiles(
+    values: NDArray[np.float64], shares: Sequence[float], weights: Weights
+) -> NDArray[np.float64]:
+    """Quantiles of each column of an array, the missing cells left out.
+
+    Weighted, the smallest value up to which the weights make up the share.
+    """
+    is_missing = np.isnan(values)
+    if weights is None:
+        quantile = np.nanquantile if is_missing.any() else np.quantile
+        quantiles: NDArray[np.float64] = quantile(values, shares, axis=0)
+        return quantiles
+    order = np.argsort(values, axis=0)  # NaN last
+    values, is_missing = (
+        np.take_along_axis(array, order, axis=0) for array in (values, is_missing)
+    )
+    steps = np.cumsum(np.where(is_missing, 0.0, weights[order]), axis=0)
+    firsts = [np.argmax(steps >= share * steps[-1], axis=0) for share in shares]
+    return np.take_along_axis(values, np.array(firsts), axis=0)
+
+
+def _compute_moments(
+    X: Table, weights: Weights
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and standard deviation of each column; what overflows is infinite."""
-    if has_missing_cells(X):
-        return _compute_observed_moments(X)
+    if weights is not None or has_missing_cells(X):
+        return _compute_observed_moments(X, weights)
     standard = StandardScaler()
     for chunk in _read_chunks(X):
         standard.partial_fit(chunk.astype(np.float64))
@@ -177,23 +215,23 @@ def _compute_moments(X: Table) -> tuple[NDArray[np.float64], NDArray[np.float64]
 
 
 def _compute_observed_moments(
-    X: Table,
+    X: Table, weights: Weights
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The same without the missing cells; both are 0 in a column of nothing else.
+    """The same with weights, without missing cells; 0 in a column of nothing else.
 
     `StandardScaler` takes NaN, but none in a column that starts with a chunk of it.
     """
-    n_observed = np.zeros(X.shape[1])
-    sums, squares = np.zeros((2, X.shape[1]))
-    for chunk in _read_chunks(X):
-        n_observed += (~np.isnan(chunk)).sum(axis=0)
-        sums += np.nansum(chunk, axis=0, dtype=np.float64)
-    n_observed = np.maximum(n_observed, 1.0)
-    means = sums / n_observed
-    for chunk in _read_chunks(X):
+    columns = np.ones((X.shape[0], 1)) if weights is None else weights[:, np.newaxis]
+    totals, sums, squares = np.zeros((3, X.shape[1]))
+    for rows, chunk in _read_numbered_chunks(X):
+        totals += np.sum(columns[rows] * ~np.isnan(chunk), axis=0)
+        sums += np.nansum(columns[rows] * chunk, axis=0)
+    totals[totals == 0.0] = 1.0
+    means = sums / totals
+    for rows, chunk in _read_numbered_chunks(X):
         residuals = np.subtract(chunk, means, dtype=np.float64)
-        squares += np.nansum(np.square(residuals, out=residuals), axis=0)
-    return means, np.sqrt(squares / n_observed)
+        squares += np.nansum(columns[rows] * np.square(residuals), axis=0)
+    return means, np.sqrt(squares / totals)
 
 
 def unscale(
@@ -206,9 +244,14 @@ def unscale(
 
 def _read_chunks(X: Table) -> Iterator[NDArray]:
     """All rows of a table as arrays, one after the other."""
+    return (chunk for _, chunk in _read_numbered_chunks(X))
+
+
+def _read_numbered_chunks(X: Table) -> Iterator[tuple[slice, NDArray]]:
+    """The same, each with its place in the table."""
     n_samples, n_features = X.shape
     for rows in gen_batches(n_samples, max(1, CHUNK_BYTES // (8 * n_features))):
-        yield read_dense(X, rows)
+        yield rows, read_dense(X, rows)
 
 
 def _checked(

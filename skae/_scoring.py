@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sklearn.utils import gen_batches
 
 from skae._forward import BLOCK_ROWS
-from skae._scaling import Table, read_dense
+from skae._scaling import Table, Weights, compute_quantiles, read_dense
 
 # Rows that the statistics come from: enough for a median to .013 standard deviations,
 # and to .04 where rows are so wide that their number is limited by memory.
@@ -34,17 +34,24 @@ class ScoreStatistics(NamedTuple):
     residuals: NDArray[np.float64]  # (n_networks, n_features): a scale for each column
 
 
+def count_statistics_rows(n_features: int) -> int:
+    """How many rows the statistics come from, at most."""
+    n_rows = max(STATISTICS_ROWS_IF_WIDE, STATISTICS_CELLS // n_features)
+    return min(n_rows, STATISTICS_ROWS)
+
+
 def draw_statistics_rows(
     n_samples: int, n_features: int, seed: int
 ) -> NDArray[np.intp]:
     """Indices of the rows that the statistics come from."""
-    n_rows = max(STATISTICS_ROWS_IF_WIDE, STATISTICS_CELLS // n_features)
     order = np.random.RandomState(seed).permutation(n_samples)
-    return np.sort(order[: min(n_rows, STATISTICS_ROWS)])
+    return np.sort(order[: count_statistics_rows(n_features)])
 
 
 def compute_score_statistics(
-    rows: NDArray[np.float64], outputs: Sequence[NDArray[np.float64]]
+    rows: NDArray[np.float64],
+    outputs: Sequence[NDArray[np.float64]],
+    weights: Weights = None,
 ) -> ScoreStatistics:
     """Statistics of rows and of the outputs of each network for them.
 
@@ -53,9 +60,9 @@ def compute_score_statistics(
     of missing cells has center 0, and residuals as large as that mean.
     """
     is_missing = np.isnan(rows)
-    if is_missing.any():
+    if is_missing.any() or weights is not None:
         center, deviation, sizes = _compute_observed_statistics(
-            rows, outputs, is_missing
+            rows, outputs, is_missing, weights
         )
     else:
         center = np.median(rows, axis=0)
@@ -70,17 +77,20 @@ def _compute_observed_statistics(
     rows: NDArray[np.float64],
     outputs: Sequence[NDArray[np.float64]],
     is_missing: NDArray[np.bool_],
+    weights: Weights,
 ) -> tuple[NDArray[np.float64], float, list[NDArray[np.float64]]]:
     """Center, deviation and sizes of the residuals, from the observed cells."""
-    n_observed = (~is_missing).sum(axis=0)
-    is_known = n_observed > 0
+    columns = np.ones((len(rows), 1)) if weights is None else weights[:, np.newaxis]
+    totals = np.sum(columns * ~is_missing, axis=0)
+    is_known = totals > 0
     center = np.zeros(rows.shape[1])
-    center[is_known] = np.nanmedian(rows[:, is_known], axis=0)
-    deviation = float(np.sqrt(np.nansum(np.square(rows - center)) / n_observed.sum()))
+    center[is_known] = compute_quantiles(rows[:, is_known], [0.5], weights)[0]
+    squares = np.nansum(columns * np.square(rows - center))
+    deviation = float(np.sqrt(squares / totals.sum()))
     sizes = []
     for output in outputs:
-        squares = np.nansum(np.square(rows - output), axis=0)
-        size = np.sqrt(squares / np.maximum(n_observed, 1))
+        squares = np.nansum(columns * np.square(rows - output), axis=0)
+        size = np.sqrt(squares / np.where(is_known, totals, 1.0))
         size[~is_known] = size[is_known].mean()
         sizes.append(size)
     return center, deviation, sizes

@@ -21,6 +21,7 @@ from skae._network import (
     make_keras_activation,
     serialize_optimizer,
 )
+from skae._reservoir import Reservoir
 from skae._scoring import ScoreStatistics
 from skae._version import __version__
 
@@ -32,6 +33,7 @@ _DERIVED = ("_networks", "_models")  # from the weights, when first needed
 _RECORDS: dict[str, Any] = {  # plain dicts in the state
     "_architecture": Architecture,
     "_score_statistics": ScoreStatistics,
+    "_reservoir": Reservoir,
 }
 
 
@@ -51,6 +53,7 @@ class PlainState(BaseEstimator):
     _weights: list[list[NDArray[np.float32]]]
     _score_method: str
     _score_statistics: ScoreStatistics
+    _reservoir: Reservoir | None = None  # of `partial_fit` alone
 
     @cached_property
     def _networks(self) -> list[list[Layer]]:

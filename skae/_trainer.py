@@ -106,7 +106,8 @@ class Trainer:
         import tensorflow as tf
 
         return tf.function(self._evaluate, autograph=False).get_concrete_function(
-            tf.TensorSpec([None, self.model.input_shape[1]], tf.float32)
+            tf.TensorSpec([None, self.model.input_shape[1]], tf.float32),
+            tf.TensorSpec([None], tf.float32),
         )
 
     def reset(
@@ -192,17 +193,23 @@ class Trainer:
         return joined
 
     def evaluate(self, rows: ScaledRows, indices: NDArray[np.intp]) -> float:
-        """The mean loss of some of the rows."""
+        """The mean loss of some of the rows, by weight."""
         import tensorflow as tf
 
         n_chunk_rows = max(1, EVALUATION_BYTES // (4 * rows.shape[1]))
-        total = 0.0
+        sums, totals = 0.0, 0.0
         for start in range(0, len(indices), n_chunk_rows):
             chunk = indices[start : start + n_chunk_rows]
-            values = np.empty((len(chunk), rows.shape[1]), np.float32)
-            loss = self._compiled_loss(tf.constant(rows.read(chunk, out=values)))
-            total += float(loss) * len(chunk)
-        return total / len(indices)
+            values = rows.read(chunk, out=np.empty((len(chunk), rows.shape[1]), "f4"))
+            weights = (
+                np.ones(len(chunk)) if rows.weights is None else rows.weights[chunk]
+            )
+            loss = self._compiled_loss(
+                tf.constant(values), tf.constant(weights / weights.mean(), tf.float32)
+            )
+            sums += float(loss) * weights.sum()
+            totals += weights.sum()
+        return sums / totals
 
     def _update_on_each_batch(
         self, batches: Any, rates: Any, seeds: Any, counts: Any
@@ -263,9 +270,11 @@ class Trainer:
                 lambda _: optimizer.apply(gradients, variables)
             )
 
-    def _evaluate(self, rows: Any) -> Any:
+    def _evaluate(self, rows: Any, weights: Any) -> Any:
+        """The mean loss of rows by weight; the weights have mean 1."""
         rows, is_missing = self._fill(rows)
-        return self._compute_loss(rows, self.model(rows, training=False), is_missing)
+        outputs = self.model(rows, training=False)
+        return self._compute_loss(rows, outputs, is_missing, weights)
 
     def _fill(self, rows: Any) -> tuple[Any, Any]:
         """Rows with mask values in their missing cells, and which these are, if any."""
@@ -276,7 +285,9 @@ class Trainer:
         is_missing = tf.math.is_nan(rows)
         return tf.where(is_missing, self._mask_values, rows), is_missing
 
-    def _compute_loss(self, rows: Any, outputs: Any, is_missing: Any) -> Any:
+    def _compute_loss(
+        self, rows: Any, outputs: Any, is_missing: Any, weights: Any = None
+    ) -> Any:
         """The mean loss of a batch, over the observed cells.
 
         A loss is a function of whole rows. In a missing cell it is therefore given one
@@ -290,10 +301,23 @@ class Trainer:
         # `call`, like a loss function, in that of the rows.
         loss = getattr(self.model.loss, "call", self.model.loss)
         if is_missing is None:
-            return tf.reduce_mean(loss(rows, outputs))
+            return _average(loss(rows, outputs), weights)
         outputs = tf.where(is_missing, rows, outputs)
-        observed_share = 1.0 - tf.reduce_mean(tf.cast(is_missing, tf.float32))
-        return tf.reduce_mean(loss(rows, outputs)) / observed_share
+        observed_share = 1.0 - _average(tf.cast(is_missing, tf.float32), weights)
+        return _average(loss(rows, outputs), weights) / observed_share
+
+
+def _average(values: Any, weights: Any) -> Any:
+    """The mean of values, of which the first axis has the given weights, if any.
+
+    A loss that has no such axis is a mean over the rows already.
+    """
+    import tensorflow as tf
+
+    if weights is not None and values.shape.rank:
+        shape = [-1] + [1] * (values.shape.rank - 1)
+        values = values * tf.reshape(weights, shape)
+    return tf.reduce_mean(values)
 
 
 def mask_cells(rows: Any, values: Any, masking: float, seed: Any) -> Any:

@@ -14,11 +14,12 @@ from skae._trainer import (
     count_operations,
     is_worth_xla,
 )
+from skae._weighting import draw_by_weight
 
 if TYPE_CHECKING:
     import keras
 
-    from skae._scaling import ScaledRows
+    from skae._scaling import ScaledRows, Weights
 
 # What one call of the compiled loop is given: little memory, and work for about a
 # second, since an interrupt waits for its end.
@@ -87,6 +88,9 @@ def train(
     above 0, each row of a batch loses a share of its cells drawn from U(0, masking):
     they are set to the column's value in `mask_values`, while the network must give
     back the whole row. Cells that are NaN are set to it too, and need not come back.
+
+    Of weighted rows an epoch has as many as of others, each of them the more often the
+    more it weighs: a batch is a sample of what was seen, and no row dominates one.
     """
     has_missing = rows.has_missing
     rows = rows.kept_if_small()
@@ -110,7 +114,7 @@ def train(
                 _train_network(
                     trainer,
                     rows,
-                    _Batches(training_rows, batch_size, seed),
+                    _Batches(training_rows, rows.weights, batch_size, seed),
                     _RateFactors(learning_rate_schedule, epochs * n_batches),
                     early_stopping,
                     _Watch(trainer.model, callbacks, early_stopping, epochs, n_batches),
@@ -191,11 +195,17 @@ def _train_network(
 
 
 class _Batches:
-    """The batches of an epoch: all rows once, in a new order; the last may be short."""
+    """The batches of an epoch: all rows once, in a new order; the last may be short.
 
-    def __init__(self, rows: NDArray[np.intp], batch_size: int, seed: int):
+    Weighted rows come by weight.
+    """
+
+    def __init__(
+        self, rows: NDArray[np.intp], weights: Weights, batch_size: int, seed: int
+    ):
         self.size = batch_size
         self._rows = rows
+        self._weights = None if weights is None else weights[rows]
         self._rng = np.random.RandomState(seed)
         self._mask_rng = np.random.RandomState([seed, 1])
         n_batches = -(-len(rows) // batch_size)
@@ -214,13 +224,21 @@ class _Batches:
         """
         shape = (len(self), self.size)
         indices = [
-            np.resize(self._rng.permutation(self._rows), shape) for _ in range(n_epochs)
+            np.resize(self._rng.permutation(self._draw_rows()), shape)
+            for _ in range(n_epochs)
         ]
         counts = np.tile(self._counts, n_epochs)
         seeds = self._mask_rng.randint(
             np.iinfo(np.int32).max, size=(len(counts), 2), dtype=np.int32
         )
         return np.concatenate(indices), counts, seeds
+
+    def _draw_rows(self) -> NDArray[np.intp]:
+        """The rows of an epoch."""
+        if self._weights is None:
+            return self._rows
+        drawn = draw_by_weight(self._weights, len(self._rows), self._rng)
+        return self._rows[drawn]
 
     def average_over_epochs(self, losses: NDArray[np.float64]) -> list[float]:
         """The mean loss over the rows of each epoch, from the losses of its batches."""

@@ -101,13 +101,25 @@ def test_idle_compilations_are_bounded_in_memory(
 
 
 def test_every_row_is_trained_on_once_an_epoch():
-    batches = _Batches(np.array([3, 5, 7, 11, 13]), batch_size=2, seed=0)
+    batches = _Batches(np.array([3, 5, 7, 11, 13]), None, batch_size=2, seed=0)
     indices, counts, _ = batches.draw(n_epochs=2)
     assert counts.tolist() == [2, 2, 1, 2, 2, 1]
     rows = [row[:count].tolist() for row, count in zip(indices, counts, strict=True)]
     first, second = sum(rows[:3], []), sum(rows[3:], [])
     assert sorted(first) == sorted(second) == [3, 5, 7, 11, 13]
     assert first != second
+
+
+def test_rows_come_as_often_as_they_weigh():
+    """An epoch of 4 rows that weigh 1, 0.5, 5.5 and 1 of 8."""
+    weights = np.array([9.0, 1.0, 0.5, 5.5, 1.0])
+    batches = _Batches(np.arange(1, 5), weights, batch_size=2, seed=0)
+    indices, counts, _ = batches.draw(n_epochs=400)
+    assert counts.tolist() == [2, 2] * 400
+    often = np.bincount(indices.ravel(), minlength=5) / 400
+    np.testing.assert_allclose(often, 4 * weights / 8 * [0, 1, 1, 1, 1], atol=0.05)
+    epochs = np.sort(indices.reshape(400, 4), axis=1)
+    assert {epoch.count(3) for epoch in epochs.tolist()} == {2, 3}
 
 
 def test_short_last_batch_counts_for_its_rows_only(make_detector):
