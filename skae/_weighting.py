@@ -22,10 +22,10 @@ BIT_MIXER = np.uint64(0x9E3779B97F4A7C15)
 
 def check_weights(sample_weight: ArrayLike | None, X: Table) -> NDArray[np.float64]:
     """One weight for each row, at least one of them positive."""
-    if sample_weight is not None and not np.any(sample_weight):
+    if sample_weight is not None and not np.asarray(sample_weight).any():
         raise ValueError(
-            "sample_weight must hold at least one positive weight; all are 0, which "
-            "leaves no row to fit on. Pass None to weigh all rows alike."
+            "sample_weight must hold at least one positive weight; all are zero, "
+            "which leaves no row to fit on. Pass None to weigh all rows alike."
         )
     weights: NDArray[np.float64] = _check_sample_weight(
         sample_weight, X, dtype=np.float64, ensure_non_negative=True

@@ -193,7 +193,7 @@ def test_large_tables_are_not_merged_and_agree_on_average(
 @pytest.mark.parametrize(
     "sample_weight, message",
     [
-        (np.zeros(200), "at least one positive weight; all are 0"),
+        (np.zeros(200), "at least one positive weight; all are zero"),
         (-np.ones(200), "Negative values in data passed to `sample_weight`"),
         (np.full(200, np.nan), "sample_weight contains NaN"),
         (np.ones(199), "sample_weight.shape == "),
