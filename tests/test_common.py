@@ -14,7 +14,7 @@ from skae import AutoencoderOutlierDetector
 QUICK = AutoencoderOutlierDetector((8, 2), epochs=20)
 
 # Together with QUICK: the defaults, every scaling, early stopping, a float
-# contamination, a deep and a one-layer network, either schedule.
+# contamination, a deep and a one-layer network, either schedule, several networks.
 CONFIGURATIONS = [
     AutoencoderOutlierDetector(),
     AutoencoderOutlierDetector((16, 4), scaling="minmax", output_activation="sigmoid"),
@@ -27,6 +27,7 @@ CONFIGURATIONS = [
     AutoencoderOutlierDetector(
         (16, 4), optimizer="rmsprop", loss="mean_absolute_error"
     ),
+    AutoencoderOutlierDetector((8, 2), n_estimators=2, epochs=20),
 ]
 
 # scikit-learn applies these to its own estimators only.
