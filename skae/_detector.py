@@ -24,18 +24,19 @@ from skae._calibration import (
 from skae._fitted import VALIDATION, FittedAutoencoder, Input, find_observed
 from skae._forward import OUTPUT_RANGES, iterate_forward
 from skae._network import (
+    SerializedOptimizer,
     build_training_model,
     draw_initial_weights,
     plan_architecture,
     serialize_optimizer,
 )
-from skae._reservoir import Reservoir, add_rows, start_reservoir
 from skae._scaling import ScaledRows, Table, fit_scaling, take_rows
 from skae._scoring import (
     compute_anomaly,
     compute_score_statistics,
     draw_statistics_rows,
 )
+from skae._stream import Stream, add_rows, start_stream
 from skae._training import EarlyStopping, Training, hold_back_rows, train
 from skae._version import __version__
 from skae._weighting import check_weights, merge_rows, none_if_equal
@@ -435,7 +436,7 @@ class AutoencoderOutlierDetector(FittedAutoencoder):
             self._keep(self._train(rows, start, seeds, callbacks, is_continued))
             sample = rows.take(draw_statistics_rows(*rows.shape, seeds.sample))
             self._set_threshold(rows, self._fit_score(sample), calibration)
-            self.__dict__.pop("_reservoir", None)
+            self.__dict__.pop("_stream", None)
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -504,14 +505,14 @@ class AutoencoderOutlierDetector(FittedAutoencoder):
         with self._unchanged_on_failure():
             is_continued = hasattr(self, "_weights")
             X, weights = self._take_in(X, sample_weight, reset=not is_continued)
-            reservoir = self._reservoir or self._start_reservoir()
-            seeds = self._draw_seeds(reservoir.make_rng())
-            self._reservoir = add_rows(reservoir, X, weights, seeds.sample)
-            past_rows = self._fit_scaling(self._reservoir.rows, self._reservoir.weights)
+            stream = self._stream or self._start_stream()
+            seeds = self._draw_seeds(stream.make_rng())
+            stream = add_rows(stream, X, weights, seeds.sample)
+            past_rows = self._fit_scaling(stream.rows, stream.weights)
             start = self._begin(seeds.weights, is_continued)
             rows = ScaledRows(X, self._center, self._scale, none_if_equal(weights))
             past_curve = self.loss_curve_ if is_continued else []
-            self._keep(self._train(rows, start, seeds, is_one_pass=True), past_curve)
+            self._keep(self._go_on(rows, start, seeds, stream), past_curve)
             self._set_threshold(past_rows, self._fit_score(past_rows), None)
         return self
 
@@ -526,11 +527,11 @@ class AutoencoderOutlierDetector(FittedAutoencoder):
         observed = find_observed(X, stacklevel=6)
         return merge_rows(take_rows(X, observed), weights[observed])
 
-    def _start_reservoir(self) -> Reservoir:
-        """An empty reservoir; its seed is that of all later calls of `partial_fit`."""
+    def _start_stream(self) -> Stream:
+        """A stream without rows; its seed is that of all later calls."""
         rng = check_random_state(self.random_state)
         seed = int(rng.randint(np.iinfo(np.int32).max))
-        return start_reservoir(self.n_features_in_, seed)
+        return start_stream(self.n_features_in_, seed)
 
     def _draw_seeds(self, rng: np.random.RandomState) -> _Seeds:
         """One seed for each consumer of randomness."""
@@ -621,9 +622,8 @@ class AutoencoderOutlierDetector(FittedAutoencoder):
         rows: ScaledRows,
         start: list[list[NDArray[np.float32]]],
         seeds: _Seeds,
-        callbacks: Sequence[keras.callbacks.Callback] | None = None,
-        is_continued: bool = False,
-        is_one_pass: bool = False,
+        callbacks: Sequence[keras.callbacks.Callback] | None,
+        is_continued: bool,
     ) -> list[Training]:
         """Resolve what the parameters leave open, and train or recall."""
         if callbacks is not None and not isinstance(callbacks, Sequence):
@@ -632,58 +632,32 @@ class AutoencoderOutlierDetector(FittedAutoencoder):
                 f"{callbacks!r} instead."
             )
         training_rows, early_stopping = np.arange(rows.shape[0]), None
-        if self.early_stopping and not is_one_pass:
+        if self.early_stopping:
             training_rows, held_out_rows = hold_back_rows(
                 rows.shape[0], self.validation_fraction, seeds.split
             )
             early_stopping = EarlyStopping(
                 held_out_rows, self.n_iter_no_change, self.tol
             )
-        architecture, optimizer = self._architecture, self.optimizer
-        brings_its_rate = not isinstance(optimizer, str)
-        optimizer_key = serialize_optimizer(optimizer) if brings_its_rate else optimizer
-        batch_size = min(self.batch_size, len(training_rows))
-        n_batches = -(-len(training_rows) // batch_size)
-        if is_one_pass:
-            epochs = 1
-        elif self.epochs == "auto":
+        if self.epochs == "auto":
+            n_batches = -(-len(training_rows) // self.batch_size)
             epochs = max(1, round(AUTO_UPDATES / n_batches))
         else:
             epochs = int(self.epochs)
         train_or_recall = train
-        is_seeded = isinstance(self.random_state, Integral)
-        if is_seeded and not callbacks and not is_one_pass:
+        if isinstance(self.random_state, Integral) and not callbacks:
             memory = check_memory(self.memory)
             train_or_recall = memory.cache(train, ignore=["build_model", "verbose"])
-        trainings = train_or_recall(
-            (__version__, architecture, self.loss, optimizer_key),
-            partial(build_training_model, architecture, self.loss, optimizer),
+        trainings = self._run_training(
+            train_or_recall,
             rows,
             training_rows,
             start,
             seeds.shuffling,
             epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=None if brings_its_rate else self.learning_rate,
-            learning_rate_schedule=(
-                "constant"
-                if brings_its_rate or is_continued or is_one_pass
-                else self.learning_rate_schedule
-            ),
-            masking=float(self.masking),
-            mask_values=self._mask_values,
+            schedule="constant" if is_continued else self.learning_rate_schedule,
             early_stopping=early_stopping,
             callbacks=callbacks or (),
-            verbose=self.verbose,
-            is_reusable=all(
-                isinstance(kind, str)
-                for kind in (
-                    self.activation,
-                    self.output_activation,
-                    self.loss,
-                    optimizer,
-                )
-            ),
         )
         if early_stopping and not all(t.ended_by_itself for t in trainings):
             warnings.warn(
@@ -693,6 +667,79 @@ class AutoencoderOutlierDetector(FittedAutoencoder):
                 stacklevel=4,
             )
         return trainings
+
+    def _go_on(
+        self,
+        rows: ScaledRows,
+        start: list[list[NDArray[np.float32]]],
+        seeds: _Seeds,
+        stream: Stream,
+    ) -> list[Training]:
+        """One pass over the rows of a call of `partial_fit`; updates `_stream`."""
+        optimizer = repr(self._make_optimizer_key())
+        states: list[NDArray[np.float64] | None] = [None] * len(start)
+        if optimizer == stream.optimizer:
+            states = list(stream.optimizer_states)
+        trainings = self._run_training(
+            train,
+            rows,
+            np.arange(rows.shape[0]),
+            start,
+            seeds.shuffling,
+            epochs=1,
+            schedule="constant",
+            optimizer_states=states,
+        )
+        self._stream = stream._replace(
+            optimizer=optimizer,
+            optimizer_states=np.array([t.optimizer_state for t in trainings], float),
+        )
+        return trainings
+
+    def _make_optimizer_key(self) -> str | SerializedOptimizer:
+        """What stands for the optimizer: its name, or how to make it."""
+        optimizer = self.optimizer
+        return (
+            optimizer if isinstance(optimizer, str) else serialize_optimizer(optimizer)
+        )
+
+    def _run_training(
+        self,
+        train_or_recall: Callable[..., list[Training]],
+        rows: ScaledRows,
+        training_rows: NDArray[np.intp],
+        start: list[list[NDArray[np.float32]]],
+        shuffle_seeds: list[int],
+        *,
+        epochs: int,
+        schedule: str,
+        early_stopping: EarlyStopping | None = None,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        optimizer_states: Sequence[NDArray[np.float64] | None] | None = None,
+    ) -> list[Training]:
+        """Train with the parameters that every training depends on."""
+        architecture, optimizer = self._architecture, self.optimizer
+        brings_its_rate = not isinstance(optimizer, str)
+        kinds = (self.activation, self.output_activation, self.loss, optimizer)
+        return train_or_recall(
+            (__version__, architecture, self.loss, self._make_optimizer_key()),
+            partial(build_training_model, architecture, self.loss, optimizer),
+            rows,
+            training_rows,
+            start,
+            shuffle_seeds,
+            epochs=epochs,
+            batch_size=min(self.batch_size, len(training_rows)),
+            learning_rate=None if brings_its_rate else self.learning_rate,
+            learning_rate_schedule="constant" if brings_its_rate else schedule,
+            masking=float(self.masking),
+            mask_values=self._mask_values,
+            early_stopping=early_stopping,
+            callbacks=callbacks,
+            verbose=self.verbose,
+            is_reusable=all(isinstance(kind, str) for kind in kinds),
+            optimizer_states=optimizer_states,
+        )
 
     def _keep(
         self, trainings: list[Training], past_curve: Sequence[float] = ()

@@ -281,8 +281,9 @@ _VALUES = {
     "_architecture.activation": _Value(_read_text),
     "_architecture.output_activation": _Value(_read_text),
     "_score_statistics.deviation": _Value(_read_divisor),
-    "_reservoir.seed": _Value(_read_seed, is_optional=True),
-    "_reservoir.n_calls": _Value(_read_seed, is_optional=True),
+    "_stream.seed": _Value(_read_seed, is_optional=True),
+    "_stream.n_calls": _Value(_read_seed, is_optional=True),
+    "_stream.optimizer": _Value(_read_text, is_optional=True),
     "_sklearn_output_config.transform": _Value(_read_container, is_optional=True),
 }
 _ARRAYS = {
@@ -307,20 +308,21 @@ _ARRAYS = {
     "calibration_scores_": _Array(
         "f8", ("n_calibration_samples",), _check_sorted, is_optional=True
     ),
-    "_reservoir.rows": _Array(
+    "_stream.rows": _Array(
         "f8", ("n_past_samples", "n_features"), _check_cells, is_optional=True
     ),
-    "_reservoir.weights": _Array(
+    "_stream.weights": _Array(
         "f8", ("n_past_samples",), _check_divisors, is_optional=True
     ),
-    "_reservoir.keys": _Array(
-        "f8", ("n_past_samples",), _check_finite, is_optional=True
+    "_stream.keys": _Array("f8", ("n_past_samples",), _check_finite, is_optional=True),
+    "_stream.optimizer_states": _Array(
+        "f8", ("n_networks", "n_optimizer_values"), _check_finite, is_optional=True
     ),
     "feature_names_in_": _Array(
         "u1", ("n_bytes",), _check_finite, _pack_names, _unpack_names, is_optional=True
     ),
 }
-_RESERVOIR = {name for name in _VALUES | _ARRAYS if name.startswith("_reservoir.")}
+_STREAM = {name for name in _VALUES | _ARRAYS if name.startswith("_stream.")}
 _PARAMETERS = AutoencoderOutlierDetector._parameter_constraints.keys()
 _OPTIONAL = {
     *_PARAMETERS,  # one that is newer than the file is at its default
@@ -441,7 +443,7 @@ def _decode(
     _check_names(parameters.keys(), _PARAMETERS, written_by)
     _check_names(values.keys(), _VALUES.keys(), written_by)
     _check_names(arrays.keys(), _ARRAYS.keys(), written_by)
-    for name in _RESERVOIR if _RESERVOIR & (values.keys() | arrays.keys()) else ():
+    for name in _STREAM if _STREAM & (values.keys() | arrays.keys()) else ():
         if name not in values and name not in arrays:  # all of it or nothing
             raise ValueError(f"{name!r} is missing.")
     detector = _make_detector(parameters)

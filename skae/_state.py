@@ -21,8 +21,8 @@ from skae._network import (
     make_keras_activation,
     serialize_optimizer,
 )
-from skae._reservoir import Reservoir
 from skae._scoring import ScoreStatistics
+from skae._stream import Stream
 from skae._version import __version__
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _DERIVED = ("_networks", "_models")  # from the weights, when first needed
 _RECORDS: dict[str, Any] = {  # plain dicts in the state
     "_architecture": Architecture,
     "_score_statistics": ScoreStatistics,
-    "_reservoir": Reservoir,
+    "_stream": Stream,
 }
 
 
@@ -53,7 +53,7 @@ class PlainState(BaseEstimator):
     _weights: list[list[NDArray[np.float32]]]
     _score_method: str
     _score_statistics: ScoreStatistics
-    _reservoir: Reservoir | None = None  # of `partial_fit` alone
+    _stream: Stream | None = None  # of `partial_fit` alone
 
     @cached_property
     def _networks(self) -> list[list[Layer]]:

@@ -115,14 +115,16 @@ class Trainer:
         weights: Sequence[NDArray[np.float32]],
         learning_rate: float | None,
         mask_values: NDArray[np.float64],
+        optimizer_state: NDArray[np.float64] | None = None,
     ) -> None:
-        """Give the model these weights, and its optimizer the state of a new one."""
+        """Give the model these weights, and its optimizer a state, or a new one's."""
         self.model.stop_training = False
         for variable, weight in zip(self._variables, weights, strict=True):
             variable.assign(weight)
-        for variable, state in zip(
-            self.model.optimizer.variables, self._fresh_optimizer_state, strict=True
-        ):
+        states = self._fresh_optimizer_state
+        if optimizer_state is not None:
+            states = self._split_optimizer_state(optimizer_state)
+        for variable, state in zip(self.model.optimizer.variables, states, strict=True):
             variable.assign(state)
         if learning_rate is not None:
             self.set_learning_rate(learning_rate)
@@ -147,6 +149,23 @@ class Trainer:
 
     def read_weights(self) -> list[NDArray[np.float32]]:
         return [variable.numpy() for variable in self._variables]
+
+    def read_optimizer_state(self) -> NDArray[np.float64]:
+        """All variables of the optimizer, one after the other."""
+        variables = self.model.optimizer.variables
+        return np.concatenate([np.ravel(v.numpy()).astype(float) for v in variables])
+
+    def _split_optimizer_state(self, state: NDArray[np.float64]) -> list[NDArray]:
+        """What each variable of the optimizer held when its state was read."""
+        shapes = [np.shape(values) for values in self._fresh_optimizer_state]
+        sizes = [int(np.prod(shape)) for shape in shapes]
+        if len(state) != sum(sizes):
+            raise ValueError(
+                f"The optimizer's state has {len(state)} numbers instead of "
+                f"{sum(sizes)}: it is of another optimizer. Start anew with fit."
+            )
+        parts = np.split(state, np.cumsum(sizes)[:-1])
+        return [part.reshape(s) for part, s in zip(parts, shapes, strict=True)]
 
     def run_updates(
         self,

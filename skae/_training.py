@@ -59,6 +59,7 @@ class Training(NamedTuple):
     loss_curve: list[float]
     validation_loss_curve: list[float] | None
     ended_by_itself: bool
+    optimizer_state: NDArray[np.float64] | None = None
 
 
 def train(
@@ -79,6 +80,7 @@ def train(
     callbacks: Sequence[Any],
     verbose: int,
     is_reusable: bool = True,
+    optimizer_states: Sequence[NDArray[np.float64] | None] | None = None,
 ) -> list[Training]:
     """Train one network after another on some of the rows, shuffled before each epoch.
 
@@ -88,6 +90,9 @@ def train(
     above 0, each row of a batch loses a share of its cells drawn from U(0, masking):
     they are set to the column's value in `mask_values`, while the network must give
     back the whole row. Cells that are NaN are set to it too, and need not come back.
+
+    With `optimizer_states`, one for each network or None for that of a new optimizer,
+    the trainings leave theirs behind, too.
 
     Of weighted rows an epoch has as many as of others, each of them the more often the
     more it weighs: a batch is a sample of what was seen, and no row dominates one.
@@ -108,20 +113,27 @@ def train(
         _Progress(n_updates, verbose) as progress,
     ):
         trainings = []
-        for weights, seed in zip(initial_weights, shuffle_seeds, strict=True):
-            trainer.reset(weights, learning_rate, mask_values)
-            trainings.append(
-                _train_network(
-                    trainer,
-                    rows,
-                    _Batches(training_rows, rows.weights, batch_size, seed),
-                    _RateFactors(learning_rate_schedule, epochs * n_batches),
-                    early_stopping,
-                    _Watch(trainer.model, callbacks, early_stopping, epochs, n_batches),
-                    progress,
-                    chunk_updates=int(CHUNK_OPERATIONS / operations),
-                )
+        states = optimizer_states
+        if states is None:
+            states = [None] * len(initial_weights)
+        for weights, seed, state in zip(
+            initial_weights, shuffle_seeds, states, strict=True
+        ):
+            trainer.reset(weights, learning_rate, mask_values, state)
+            training = _train_network(
+                trainer,
+                rows,
+                _Batches(training_rows, rows.weights, batch_size, seed),
+                _RateFactors(learning_rate_schedule, epochs * n_batches),
+                early_stopping,
+                _Watch(trainer.model, callbacks, early_stopping, epochs, n_batches),
+                progress,
+                chunk_updates=int(CHUNK_OPERATIONS / operations),
             )
+            if optimizer_states is not None:
+                state = trainer.read_optimizer_state()
+                training = training._replace(optimizer_state=state)
+            trainings.append(training)
         return trainings
 
 

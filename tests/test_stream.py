@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 import skae
 from skae import AutoencoderOutlierDetector
-from skae._reservoir import add_rows, start_reservoir
+from skae._stream import add_rows, start_stream
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +94,20 @@ def test_calls_are_reproducible_and_survive_files(make_detector, stream, tmp_pat
         assert other.offset_ == expected.offset_
 
 
+def test_optimizer_remembers_the_last_call(make_detector, stream):
+    """With momentum .9, steps grow while the gradient stays; anew they would not."""
+    import keras
+
+    optimizer = keras.optimizers.SGD(1e-3, momentum=0.9)
+    detector = make_detector(optimizer=optimizer, batch_size=50)
+    kernels = [
+        pickle.loads(pickle.dumps(detector.partial_fit(stream[0]))).model_.weights[2]
+        for _ in range(3)
+    ]
+    first, second = np.abs(np.diff(np.array(kernels), axis=0)).sum(axis=(1, 2))
+    assert second > 1.3 * first
+
+
 def test_later_calls_use_other_random_numbers(make_detector, stream):
     """The same rows twice: at a rate of nearly zero, the masks alone differ."""
     detector = make_detector(masking=1.0, learning_rate=1e-12)
@@ -163,7 +177,7 @@ def test_reservoir_is_bounded_and_fair():
     """Each of 40 past calls has about as many rows in it, in 50 trials."""
     often = np.zeros(40)
     for seed in range(50):
-        reservoir = start_reservoir(1000, seed)
+        reservoir = start_stream(1000, seed)
         for call in range(40):
             X = np.full((100, 1000), float(call))
             reservoir = add_rows(reservoir, X, np.ones(100), seed=1000 * seed + call)
