@@ -5,7 +5,8 @@
 - one fit, of one epoch, on a memory map of float64 rows with 1,000 columns: the peak of
   the anonymous memory (`RssAnon` of /proc/self/status, read every 5 ms) above what it
   is when all libraries are imported. Pages of the file itself do not count: the system
-  takes them back when it needs them.
+  takes them back when it needs them;
+- the same rows as a stream, `partial_fit` on 10,000 at a time.
 
 Each repeat is a fresh process. The second part writes its table, 4 GB by default, into
 the folder for temporary files (TMPDIR), and needs Linux.
@@ -21,6 +22,7 @@ from pathlib import Path
 import _report
 import numpy as np
 import psutil
+from sklearn.utils import gen_batches
 
 from skae import AutoencoderOutlierDetector
 
@@ -34,6 +36,7 @@ STATUS = Path("/proc/self/status")
 COMPARISONS = [
     ("gained meanwhile", None, "at most 30 MB"),
     ("peak of a fit on the memory map", None, "at most 600 MB"),
+    ("peak of a stream of its rows", None, "at most 600 MB"),
 ]
 
 
@@ -59,6 +62,18 @@ def measure_peak(path):
 
     X = np.load(path, mmap_mode="r")
     return watch(AutoencoderOutlierDetector(epochs=1, random_state=0).fit, X)
+
+
+def measure_peak_of_stream(path):
+    """Find the megabytes that a stream adds at most; for a fresh process."""
+    import tensorflow  # noqa: F401
+
+    def learn(X):
+        detector = AutoencoderOutlierDetector(random_state=0)
+        for rows in gen_batches(len(X), CHUNK_ROWS):
+            detector.partial_fit(X[rows])
+
+    return watch(learn, np.load(path, mmap_mode="r"))
 
 
 def watch(call, X):
@@ -122,10 +137,14 @@ def main():
         with tempfile.TemporaryDirectory() as folder:
             path = str(Path(folder) / "table.npy")
             write_table(path, n_rows)
-            figures["peak of a fit on the memory map"] = [
-                _report.call_in_fresh_process(measure_peak, path)
-                for _ in range(arguments.repeats)
-            ]
+            for name, measure in (
+                ("peak of a fit on the memory map", measure_peak),
+                ("peak of a stream of its rows", measure_peak_of_stream),
+            ):
+                figures[name] = [
+                    _report.call_in_fresh_process(measure, path)
+                    for _ in range(arguments.repeats)
+                ]
     else:
         print(f"No {STATUS} here: the memory map is left out.\n")
     _report.print_table(figures, COMPARISONS, show=_report.format_megabytes)

@@ -202,8 +202,8 @@ class AutoencoderOutlierDetector(FittedAutoencoder):
         Names of the columns seen by `fit`; defined only if all are strings.
 
     n_iter_ : int
-        Number of passes over the training rows that were made; of several networks the
-        largest.
+        Number of passes that `fit` made over the training rows, of several networks the
+        largest, and of calls of `partial_fit` since.
 
     loss_curve_ : list of float
         Mean training loss of each epoch, in the network's (scaled) units; of several
@@ -211,7 +211,7 @@ class AutoencoderOutlierDetector(FittedAutoencoder):
 
     validation_loss_curve_ : list of float or None
         Loss of the held-out rows after each epoch, likewise; None without early
-        stopping.
+        stopping and after `partial_fit`.
 
     model_ : keras.Model
         The autoencoder, in the units of X: ``model_(X)`` is ``reconstruct(X)`` for
@@ -259,6 +259,11 @@ class AutoencoderOutlierDetector(FittedAutoencoder):
     as for a masked cell, and learns from the observed ones alone: the loss is their
     mean. So is the score, d being the number of observed cells and the sum being over
     these. `offset_` comes from the rows given to `fit` that have at least one.
+
+    A row with the weight w is a row that was seen w times: equal rows are merged and
+    their weights added up before anything else, and the distinct rows are put in an
+    order that they alone decide, unless the table has more than 2^26 cells. Batches are
+    drawn by weight. Scaling, score and threshold weigh by it.
 
     Training computes in float32, scoring in float64: a row's score does not depend on
     the rows around it.
