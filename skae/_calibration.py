@@ -6,13 +6,15 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
 from skae._scaling import Weights
 
 # Without a promised rate, a p-value as small as this must at least be possible.
 COARSEST_P_VALUE = 0.1
 
-AUTO_TAIL = 0.005
+AUTO_TAIL = 0.02
+AUTO_FALSE_SHARE = 0.15
 AUTO_SHARE = 0.01  # an outlier detector flags some of any rows
 
 
@@ -22,24 +24,42 @@ def compute_offset(
     """The threshold under which a score means outlier; scores are never positive.
 
     A float `contamination` asks for this share of the rows, by weight, to lie below it.
-    "auto" mirrors the lower tail of the anomalies, minus the scores, at their median:
-    it flags what exceeds the median by a larger factor than the median exceeds the
-    0.5 % quantile, and at least about 1 % of the rows. Outliers hardly move either.
+    "auto" flags the largest set of the most anomalous rows of which at most 15 % are
+    expected to be normal ones, if the logarithms of the anomalies, minus the scores, of
+    normal rows follow a normal distribution with the median and the 2 % quantile of all
+    rows; and at least about 1 % of the rows. Outliers hardly move either quantile.
 
-    Source: the central part of the values tells how those of normal rows spread, in
-    Efron (2004), "Large-scale simultaneous hypothesis testing: the choice of a null
-    hypothesis", Journal of the American Statistical Association 99, 96-104. The 0.5 %
-    is the mirror image of as many false alarms if the logarithms of the anomalies of
-    normal rows are spread alike to both sides (benchmarks/automatic_threshold.py).
+    Sources: a part of the values that outliers hardly reach tells how those of normal
+    rows spread, in Efron (2004), "Large-scale simultaneous hypothesis testing: the
+    choice of a null hypothesis", Journal of the American Statistical Association 99,
+    96-104; the set is that of Benjamini & Hochberg (1995), "Controlling the false
+    discovery rate", Journal of the Royal Statistical Society B 57, 289-300. Both shares
+    are a compromise between few false alarms on clean training rows and many detections
+    on contaminated ones (benchmarks/automatic_threshold.py).
     """
     if contamination != "auto":
         return _split_off(scores, float(contamination), weights)
+    at_least = _split_off(scores, AUTO_SHARE, weights)
+    return max(-_compute_normal_limit(-scores, weights), at_least)
+
+
+def _compute_normal_limit(anomalies: NDArray[np.float64], weights: Weights) -> float:
+    """What few enough normal rows exceed, by "auto"; infinite if no set is such."""
     low, median = np.quantile(
-        -scores, [AUTO_TAIL, 0.5], weights=weights, method="inverted_cdf"
+        anomalies, [AUTO_TAIL, 0.5], weights=weights, method="inverted_cdf"
     )
     limits = np.finfo(np.float64)
-    factor = median / max(low, limits.eps * median, limits.tiny)
-    return max(-float(median * factor), _split_off(scores, AUTO_SHARE, weights))
+    median = max(median, limits.tiny)
+    low = max(low, limits.eps * median, limits.tiny)
+    deviation = np.log(median / low) / -ndtri(AUTO_TAIL)
+    if weights is None:
+        weights = np.ones(len(anomalies))
+    (is_upper,) = np.nonzero((anomalies > median) & (weights > 0.0))
+    order = is_upper[np.argsort(-anomalies[is_upper], kind="stable")]
+    normal_shares = AUTO_FALSE_SHARE * np.cumsum(weights[order]) / weights.sum()
+    bounds = np.log(median) - deviation * ndtri(normal_shares)
+    (last_of_sets,) = np.nonzero(np.log(anomalies[order]) > bounds)
+    return float(np.exp(bounds[last_of_sets[-1]])) if len(last_of_sets) else math.inf
 
 
 def _split_off(values: NDArray[np.float64], share: float, weights: Weights) -> float:

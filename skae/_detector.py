@@ -152,11 +152,11 @@ class AutoencoderOutlierDetector(FittedAutoencoder):
 
     contamination : float or "auto", default="auto"
         Where the threshold lies. A float in (0, 0.5] is the share of the rows given to
-        `fit` that is flagged. "auto" flags the rows whose anomaly, minus the score,
-        exceeds the median of the training rows by a larger factor than the median
-        exceeds the 0.5 % quantile, and at least about 1 % of the training rows: the
-        lower tail, which outliers hardly reach, tells how far the upper one of normal
-        rows goes [2]_.
+        `fit` that is flagged. "auto" flags the largest set of the most anomalous rows
+        of which at most 15 % are expected to be normal ones, if the logarithms of the
+        anomalies, minus the scores, of normal rows follow a normal distribution with
+        the median and the 2 % quantile of the training rows, which outliers hardly move
+        [2]_; and at least about 1 % of the training rows.
         See `calibration_fraction` for what changes with it.
 
     calibration_fraction : float, default=0.0
@@ -273,7 +273,9 @@ class AutoencoderOutlierDetector(FittedAutoencoder):
     .. [1] Sakurada, M. & Yairi, T. (2014). "Anomaly detection using autoencoders with
        nonlinear dimensionality reduction." MLSDA. :doi:`10.1145/2689746.2689747`
     .. [2] Efron, B. (2004). "Large-scale simultaneous hypothesis testing: the choice
-       of a null hypothesis." JASA 99, 96-104. :doi:`10.1198/016214504000000089`
+       of a null hypothesis." JASA 99, 96-104. :doi:`10.1198/016214504000000089`. The
+       set is that of Benjamini, Y. & Hochberg, Y. (1995). "Controlling the false
+       discovery rate." JRSS B 57, 289-300. :doi:`10.1111/j.2517-6161.1995.tb02031.x`
     .. [3] Vincent, P., Larochelle, H., Lajoie, I., Bengio, Y. & Manzagol, P.-A. (2010).
        "Stacked denoising autoencoders." JMLR 11, 3371-3408.
     .. [4] Yue, H. H. & Qin, S. J. (2001). "Reconstruction-based fault identification

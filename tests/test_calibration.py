@@ -62,6 +62,29 @@ def test_auto_flags_rows_that_stand_apart_whatever_their_share(share):
     assert is_flagged[:1000].mean() < 0.02
 
 
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.2])
+def test_auto_keeps_normal_rows_few_among_the_flagged_ones(share):
+    """Outliers that overlap with normal rows of the presumed kind, in 20 draws."""
+    n_odd = int(2000 * share)
+    false_shares, detected = [], []
+    for seed in range(20):
+        log_anomalies = 0.3 * np.random.RandomState(seed).normal(size=2000)
+        log_anomalies[:n_odd] += 1.0
+        is_flagged = -np.exp(log_anomalies) < compute_offset(
+            -np.exp(log_anomalies), "auto"
+        )
+        false_shares.append(is_flagged[n_odd:].sum() / is_flagged.sum())
+        detected.append(is_flagged[:n_odd].mean())
+    assert np.mean(false_shares) < 0.15
+    assert np.mean(detected) > 0.7
+
+
+@pytest.mark.parametrize("n_samples", [2, 5, 30])
+def test_auto_flags_a_row_but_not_most_of_a_few(n_samples):
+    scores = -np.random.RandomState(0).lognormal(size=n_samples)
+    assert 1 <= (scores < compute_offset(scores, "auto")).sum() <= n_samples / 2
+
+
 def test_auto_flags_the_worst_row_even_if_none_stands_apart():
     scores = np.linspace(-2.0, -1.0, 50)
     assert (scores < compute_offset(scores, "auto")).sum() == 1
