@@ -21,9 +21,15 @@ from skae._scaling import Table, Weights, compute_quantiles, read_dense
 STATISTICS_ROWS = 10_000
 STATISTICS_ROWS_IF_WIDE = 1_000
 STATISTICS_CELLS = 4_000_000
-# Of an explanation; more of either hardly changed benchmarks/explanations.py.
+# Of an explanation; more of any hardly changed benchmarks/explanations.py.
+FAR_SUSPECTS = 2
+ERRING_SUSPECTS = 2
+HIDDEN_COLUMNS = 3
 MASKED_GROUPS = 4
-REPAIRED_COLUMNS = 3
+# Of the squared deviations of the output beside the squared errors. A value that only
+# contradicts the others shows in the errors alone; but a network that copies hardly
+# errs, and then the deviations tell.
+DEVIATION_WEIGHT = 0.1
 
 
 class ScoreStatistics(NamedTuple):
@@ -129,89 +135,92 @@ def compute_contributions(
     forward: Callable[[NDArray[np.float64]], list[NDArray[np.float64]]],
     statistics: ScoreStatistics,
     mask_values: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """What each column adds to a row's anomaly, and what was expected of each cell.
+) -> NDArray[np.float64]:
+    """What each column adds to a row's anomaly.
 
     One odd value makes the network err in other columns too, so that the terms of the
-    score do not tell which column is at fault. The most surprising columns are
-    therefore repaired, the one that helps most first: replaced by what the others lead
-    to expect. What the squared index loses by it, and at the end the column's own term
-    of it, is its share of the anomaly. A missing cell, for which the networks are shown
-    the value of its column in `mask_values`, is not repaired and has no terms.
+    score do not tell which column is at fault. Suspects are therefore hidden, as if
+    they were missing: first the one that helps most, then the most suspicious. What a
+    squared index loses by it, and at the end a column's own term of the index, is the
+    column's share of the anomaly. For a missing or hidden cell the networks are shown
+    the value of its column in `mask_values`; it has no terms.
 
     Source: Alcala & Qin (2009), "Reconstruction-based contribution for process
-    monitoring", Automatica 45, 1593-1600; there each column is repaired alone, and
-    nothing is shared out.
+    monitoring", Automatica 45, 1593-1600; there each column is repaired, not hidden,
+    for itself, and nothing is shared out.
     """
     is_missing = np.isnan(rows)
     rows = np.where(is_missing, mask_values, rows)
-    expected = _compute_expected(rows, forward, statistics.center)
-    repairs = np.where(is_missing, rows, expected)
-    surprise = np.abs(rows - expected)
-    if score_method == "combined":  # as the two terms of the score weigh it
-        scales = statistics.residuals.mean(axis=0)
-        surprise *= 1.0 / scales + 1.0 / statistics.deviation
-    surprise[is_missing] = 0.0
-    suspects = np.argsort(-surprise, axis=1, kind="stable")[:, :REPAIRED_COLUMNS]
 
-    def compute_terms(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-        terms = _compute_terms(score_method, rows, forward(rows), statistics)
-        terms[:, is_missing] = 0.0
-        return terms
+    outputs = forward(rows)
+    terms = _compute_terms(score_method, rows, outputs, statistics)
+    terms[is_missing] = 0.0
+    squares = _compute_squares(score_method, rows, outputs, statistics)
+    squares[is_missing] = 0.0
+    suspects = _find_suspects(np.abs(rows - mask_values), squares)
+
+    def compute_squares_without(is_hidden: NDArray[np.bool_]) -> NDArray[np.float64]:
+        outputs = forward(np.where(is_hidden, mask_values, rows))
+        squares = _compute_squares(score_method, rows, outputs, statistics)
+        squares[is_hidden] = 0.0
+        return squares
 
     numbers = np.arange(len(rows))
-    terms = compute_terms(rows)
-    squares = _sum_squares(terms)
     index = before = squares.sum(axis=1)
-    # The index with one suspect repaired, and the squares with the best one repaired.
+    # The index with one suspect hidden, and the squares with the best one hidden.
     alone = np.full(suspects.shape, np.inf)
     best_squares = squares.copy()
-    repaired = rows.copy()
+    is_hidden = is_missing.copy()
     for i, columns in enumerate(suspects.T):
-        repaired[numbers, columns] = repairs[numbers, columns]
-        new_squares = _sum_squares(compute_terms(repaired))
-        repaired[numbers, columns] = rows[numbers, columns]
+        is_hidden[numbers, columns] = True
+        new_squares = compute_squares_without(is_hidden)
+        is_hidden[numbers, columns] = is_missing[numbers, columns]
         sums = new_squares.sum(axis=1)
         is_best = sums < alone.min(axis=1)
         best_squares[is_best] = new_squares[is_best]
         alone[:, i] = sums
-    order = np.argsort(alone, axis=1, kind="stable")
+    is_first = np.arange(suspects.shape[1]) == alone.argmin(axis=1)[:, np.newaxis]
+    order = np.argsort(~is_first, axis=1, kind="stable")[:, :HIDDEN_COLUMNS]
     shares = np.zeros(rows.shape)
     for i, columns in enumerate(np.take_along_axis(suspects, order, axis=1).T):
-        repaired[numbers, columns] = repairs[numbers, columns]
-        new_squares = _sum_squares(compute_terms(repaired)) if i else best_squares
+        is_hidden[numbers, columns] = True
+        new_squares = compute_squares_without(is_hidden) if i else best_squares
         rest = new_squares.sum(axis=1)
         helps = rest < index
         shares[numbers[helps], columns[helps]] = (index - rest)[helps]
         squares[helps] = new_squares[helps]
         index = np.where(helps, rest, index)
         undone = numbers[~helps], columns[~helps]
-        repaired[undone] = rows[undone]
+        is_hidden[undone] = is_missing[undone]
     shares += squares
 
     n_observed = np.maximum((~is_missing).sum(axis=1, keepdims=True), 1)
-    contributions = terms.sum(axis=0) / (len(statistics.residuals) * n_observed)
+    contributions = terms / (len(statistics.residuals) * n_observed)
     anomaly = contributions.sum(axis=1)
-    is_shared = np.isfinite(before) & np.isfinite(anomaly) & (before > 0)
+    is_shared = np.isfinite(before) & np.isfinite(anomaly)
+    is_shared &= before >= np.finfo(np.float64).tiny
     factor = anomaly[is_shared] / shares[is_shared].sum(axis=1)
     contributions[is_shared] = shares[is_shared] * factor[:, np.newaxis]
-    return _share_out_overflow(contributions), expected
+    return _share_out_overflow(contributions)
 
 
-def _compute_expected(
-    rows: NDArray[np.float64],
-    forward: Callable[[NDArray[np.float64]], list[NDArray[np.float64]]],
-    center: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Each cell as the networks fill it in, it and others being masked."""
-    expected = np.empty(rows.shape)
-    for start in range(min(MASKED_GROUPS, rows.shape[1])):
-        group = slice(start, None, MASKED_GROUPS)
-        masked = rows.copy()
-        masked[:, group] = center[group]
-        outputs = [output[:, group] for output in forward(masked)]
-        expected[:, group] = np.mean(outputs, axis=0)
-    return expected
+def _find_suspects(
+    distances: NDArray[np.float64], squares: NDArray[np.float64]
+) -> NDArray[np.intp]:
+    """Different columns of each row, the most suspicious first.
+
+    Those farthest from usual, and then those that are far off and reproduced badly.
+    """
+    criteria = [distances] * FAR_SUSPECTS
+    criteria += [distances * np.sqrt(squares)] * ERRING_SUSPECTS
+    numbers = np.arange(len(distances))
+    is_suspect = np.zeros(distances.shape, dtype=bool)
+    suspects = []
+    for criterion in criteria[: distances.shape[1]]:
+        columns = np.where(is_suspect, -1.0, criterion).argmax(axis=1)
+        is_suspect[numbers, columns] = True
+        suspects.append(columns)
+    return np.column_stack(suspects)
 
 
 def _compute_terms(
@@ -220,22 +229,51 @@ def _compute_terms(
     outputs: Sequence[NDArray[np.float64]],
     statistics: ScoreStatistics,
 ) -> NDArray[np.float64]:
-    """The absolute terms of the score, (n_terms, n_samples, n_features)."""
-    terms = []
+    """The terms of the score, summed over the networks, (n_samples, n_features)."""
+    terms = np.zeros(rows.shape)
     for output, residuals in zip(outputs, statistics.residuals, strict=True):
         if score_method == "reconstruction":
-            terms.append(rows - output)
+            terms += np.abs(rows - output)
         else:
-            terms.append((output - statistics.center) * (1.0 / statistics.deviation))
-            terms.append((rows - output) * (1.0 / residuals))
-    stacked = np.stack(terms)
-    return np.abs(stacked, out=stacked)
+            terms += np.abs(output - statistics.center) * (1.0 / statistics.deviation)
+            terms += np.abs(rows - output) * (1.0 / residuals)
+    return terms
 
 
-def _sum_squares(terms: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The squared index of each cell."""
-    squares: NDArray[np.float64] = np.einsum("tij,tij->ij", terms, terms)
+def _compute_squares(
+    score_method: str,
+    rows: NDArray[np.float64],
+    outputs: Sequence[NDArray[np.float64]],
+    statistics: ScoreStatistics,
+) -> NDArray[np.float64]:
+    """The squared index that contributions are measured by, (n_samples, n_features)."""
+    squares = np.zeros(rows.shape)
+    for output, residuals in zip(outputs, statistics.residuals, strict=True):
+        errors = rows - output
+        if score_method == "combined":
+            errors *= 1.0 / residuals
+            deviations = output - statistics.center
+            deviations *= DEVIATION_WEIGHT**0.5 / statistics.deviation
+            squares += np.square(deviations, out=deviations)
+        squares += np.square(errors, out=errors)
     return squares
+
+
+def compute_expected(
+    rows: NDArray[np.float64],
+    forward: Callable[[NDArray[np.float64]], list[NDArray[np.float64]]],
+    mask_values: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Each cell as the networks fill it in, it and others being masked."""
+    shown = np.where(np.isnan(rows), mask_values, rows)
+    expected = np.empty(rows.shape)
+    for start in range(min(MASKED_GROUPS, rows.shape[1])):
+        group = slice(start, None, MASKED_GROUPS)
+        masked = shown.copy()
+        masked[:, group] = mask_values[group]
+        outputs = [output[:, group] for output in forward(masked)]
+        expected[:, group] = np.mean(outputs, axis=0)
+    return expected
 
 
 def _share_out_overflow(contributions: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -170,6 +170,43 @@ def test_explanation_names_the_changed_column_more_often_than_the_errors_do(kind
     assert (named == columns).mean() > (largest == columns).mean()
 
 
+def test_explanation_names_both_of_two_columns_that_were_changed():
+    X, y = load_breast_cancer(return_X_y=True)
+    train, rows = X[y == 1][:200], X[y == 1][200:].copy()
+    numbers = np.arange(len(rows))
+    changed = np.sort([numbers % 30, (numbers + 7) % 30], axis=0).T
+    for columns in changed.T:
+        rows[numbers, columns] += 6 * train.std(axis=0)[columns]
+    detector = AutoencoderOutlierDetector(random_state=0).fit(train)
+    named = np.argsort(-detector.explain(rows), axis=1)[:, :2]
+    assert (np.sort(named, axis=1) == changed).all(axis=1).mean() >= 0.95
+
+
+def test_explanation_names_a_far_value_that_the_network_copies():
+    X = np.random.RandomState(0).normal(size=(500, 5))
+    detector = AutoencoderOutlierDetector(
+        (16, 8), activation="linear", masking=0.0, random_state=0
+    ).fit(X)
+    changed, columns = X[:100].copy(), np.arange(100) % 5
+    changed[np.arange(100), columns] += 6
+    assert np.abs(detector.reconstruct(changed) - changed).max() < 1e-3
+    named = detector.explain(changed).argmax(axis=1)
+    assert (named == columns).mean() >= 0.95
+
+
+@pytest.mark.parametrize("n_features", [1, 2, 3, 4])
+def test_tables_with_few_columns_are_explained(n_features, make_detector):
+    X = np.random.RandomState(0).normal(size=(50, n_features))
+    X[0] = 6.0
+    detector = make_detector().fit(X)
+    contributions, expected = detector.explain(X, return_expected=True)
+    assert expected.shape == X.shape
+    np.testing.assert_array_equal(detector.explain(X), contributions)
+    np.testing.assert_allclose(
+        contributions.sum(axis=1), -detector.score_samples(X), rtol=1e-12
+    )
+
+
 def test_explanation_of_a_row_does_not_depend_on_its_neighbours(fitted):
     rows = np.random.RandomState(0).normal(size=(300, 5)) * [1, 1e3, 1e-3, 10, 1]
     expected = fitted.explain(rows)
