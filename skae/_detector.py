@@ -557,7 +557,7 @@ class AutoencoderOutlierDetector(FittedAutoencoder):
             weights, self.calibration_fraction, self.contamination, seed
         )
         kept, held_back = np.flatnonzero(weights), np.flatnonzero(counts)
-        calibration = X[held_back], counts[held_back]
+        calibration = take_rows(X, held_back), counts[held_back]
         # Anew, for the order of the rows was one among all.
         X, weights = merge_rows(take_rows(X, kept), weights[kept])
         return X, weights, calibration

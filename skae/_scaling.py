@@ -13,14 +13,35 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array, csr_matrix, issparse
+from scipy.sparse import csr_array, csr_matrix
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import gen_batches
 
 CHUNK_BYTES = 2**24  # of float64: large enough for NumPy, small beside any table
 
+# Of a larger table, rows are not copied when some are chosen or put in order.
+COPIED_CELLS = 2**26  # half a gigabyte
+
 Rows = slice | NDArray[np.intp]
-Table: TypeAlias = NDArray | csr_array | csr_matrix
+Stored: TypeAlias = NDArray | csr_array | csr_matrix
+
+
+class RowView:
+    """Some rows of a table, which are read when they are needed."""
+
+    def __init__(self, X: Stored, rows: NDArray[np.intp]):
+        self.X = X
+        self.rows = rows
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.rows), self.X.shape[1]
+
+    def __getitem__(self, rows: Rows) -> Stored:
+        return self.X[self.rows[rows]]
+
+
+Table: TypeAlias = Stored | RowView
 Weights: TypeAlias = NDArray[np.float64] | None  # None: all rows count alike
 
 
@@ -51,7 +72,11 @@ class ScaledRows:
             values = read_dense(self.X, rows)
             values = np.subtract(values, self.center, dtype=np.float64)
             np.multiply(values, self.factor, out=out, casting="same_kind")
-        elif isinstance(rows, slice) or issparse(self.X) or out.dtype != self.X.dtype:
+        elif (
+            isinstance(rows, slice)
+            or not isinstance(self.X, np.ndarray)
+            or out.dtype != self.X.dtype
+        ):
             out[...] = read_dense(self.X, rows)
         else:
             np.take(self.X, rows, axis=0, out=out, mode="clip")  # the mode is faster
@@ -95,9 +120,20 @@ class ScaledRows:
         return ScaledRows(take_rows(self.X, rows), self.center, self.scale, weights)
 
 
+def is_copied(X: Table) -> bool:
+    """Whether the table is small enough to be copied."""
+    return X.shape[0] * X.shape[1] <= COPIED_CELLS
+
+
 def take_rows(X: Table, rows: NDArray[np.intp]) -> Table:
     """Some rows, in ascending order; the table itself if they are all of them."""
-    return X if len(rows) == X.shape[0] else X[rows]
+    if len(rows) == X.shape[0]:
+        return X
+    if is_copied(X):
+        return X[rows]
+    if isinstance(X, RowView):
+        return RowView(X.X, X.rows[rows])
+    return RowView(X, rows)
 
 
 def read_dense(X: Table, rows: Rows) -> NDArray:
@@ -105,13 +141,21 @@ def read_dense(X: Table, rows: Rows) -> NDArray:
     return _make_dense(X[rows])
 
 
-def _make_dense(values: Table) -> NDArray:
+def _make_dense(values: Stored) -> NDArray:
     return values if isinstance(values, np.ndarray) else values.toarray()
+
+
+def _read_columns(X: Table, n_at_once: int) -> Iterator[tuple[slice, NDArray]]:
+    """All columns of a table, some at a time, each time with their place."""
+    table, rows = (X.X, X.rows) if isinstance(X, RowView) else (X, slice(None))
+    by_column = table if isinstance(table, np.ndarray) else table.tocsc()
+    for columns in gen_batches(X.shape[1], n_at_once):
+        yield columns, _make_dense(by_column[:, columns])[rows]
 
 
 def has_missing_cells(X: Table) -> bool:
     """Whether there is a NaN; stops at the first."""
-    if not isinstance(X, np.ndarray):
+    if isinstance(X, csr_array | csr_matrix):
         return bool(np.isnan(X.data).any())
     return any(np.isnan(chunk).any() for chunk in _read_chunks(X))
 
@@ -169,9 +213,9 @@ def fit_scaling(
         if scaling == "standard":
             return _checked(mean, deviation)
         quartiles = np.empty((3, n_features))
-        by_column = X if isinstance(X, np.ndarray) else X.tocsc()
-        for columns in gen_batches(n_features, max(1, CHUNK_BYTES // (8 * n_samples))):
-            values = _make_dense(by_column[:, columns]).astype(np.float64)
+        n_at_once = max(1, CHUNK_BYTES // (8 * n_samples))
+        for columns, values in _read_columns(X, n_at_once):
+            values = values.astype(np.float64)
             values[:, np.isnan(values).all(axis=0)] = 0.0
             quartiles[:, columns] = compute_quantiles(
                 values, [0.25, 0.5, 0.75], weights

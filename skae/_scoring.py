@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sklearn.utils import gen_batches
 
 from skae._forward import BLOCK_ROWS
-from skae._scaling import Table, Weights, compute_quantiles, read_dense
+from skae._scaling import Stored, Weights, compute_quantiles, read_dense
 
 # Rows that the statistics come from: enough for a median to .013 standard deviations,
 # and to .04 where rows are so wide that their number is limited by memory.
@@ -328,7 +328,7 @@ def _compute_combined_index(
     return anomaly
 
 
-def make_synthetic_anomalies(X: Table) -> Iterator[NDArray]:
+def make_synthetic_anomalies(X: Stored) -> Iterator[NDArray]:
     """Each row of X with one column's value taken from another row; by blocks of rows.
 
     Where the other row's is missing, the row stays as it is.

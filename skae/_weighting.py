@@ -11,11 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import gen_batches
 from sklearn.utils.validation import _check_sample_weight
 
-from skae._scaling import Table, compute_extremes, read_dense
+from skae._scaling import Table, compute_extremes, is_copied, read_dense
 
-# Merged rows are a copy, of half a gigabyte at most; making it takes a third of a
-# bare epoch on MNIST.
-MERGED_CELLS = 2**26
 BLOCK_CELLS = 2**17  # fits a processor's cache
 BIT_MIXER = np.uint64(0x9E3779B97F4A7C15)
 
@@ -39,9 +36,9 @@ def merge_rows(
     """The distinct rows in canonical order, and the sum of the weights of each.
 
     The order does not depend on the units of the columns, so that what is learnt does
-    not. A table of more than `MERGED_CELLS` cells stays as it is.
+    not. A table that is too large to be copied stays as it is.
     """
-    if X.shape[0] * X.shape[1] > MERGED_CELLS:
+    if not is_copied(X):
         return X, weights
     positions, keys = _locate(X)
     order = np.lexsort((weights, *keys, positions))  # weights: sums are canonical, too

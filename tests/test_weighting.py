@@ -9,7 +9,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-import skae._weighting
+import skae._scaling
 from skae._scaling import fit_scaling
 from skae._weighting import draw_by_weight, merge_rows
 
@@ -171,7 +171,7 @@ def test_large_tables_are_not_merged_and_agree_on_average(
     monkeypatch, make_detector, correlated_rows, weights
 ):
     """Mean scores over 20 seeds, after about 320 updates of 20 rows."""
-    monkeypatch.setattr(skae._weighting, "MERGED_CELLS", 0)
+    monkeypatch.setattr(skae._scaling, "COPIED_CELLS", 0)
     means = []
     for X, sample_weight in (
         (correlated_rows, weights),
@@ -188,6 +188,26 @@ def test_large_tables_are_not_merged_and_agree_on_average(
         means.append(np.mean(scores, axis=0))
     np.testing.assert_allclose(means[0].mean(), means[1].mean(), rtol=0.03)
     assert np.corrcoef(means)[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("scaling", ["standard", "minmax", "robust", None])
+@pytest.mark.parametrize("make_table", [np.asarray, csr_array])
+def test_rows_of_a_large_table_are_chosen_without_a_copy(
+    make_table, scaling, monkeypatch, make_detector, correlated_rows
+):
+    """The result is that of a table that never held the others."""
+    monkeypatch.setattr(skae._scaling, "COPIED_CELLS", 0)
+    X = StandardScaler().fit_transform(correlated_rows)
+    weights = np.tile([1.0, 0.0, 2.0, 1.0], 50)
+    detector = make_detector(scaling=scaling, calibration_fraction=0.2)
+    chosen = clone(detector).fit(make_table(X), sample_weight=weights)
+    expected = clone(detector).fit(
+        make_table(X[weights > 0]), sample_weight=weights[weights > 0]
+    )
+    np.testing.assert_array_equal(chosen.score_samples(X), expected.score_samples(X))
+    np.testing.assert_array_equal(
+        chosen.calibration_scores_, expected.calibration_scores_
+    )
 
 
 @pytest.mark.parametrize(
