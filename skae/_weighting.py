@@ -6,6 +6,8 @@ weighted: all that follows sees the same distinct rows, in the same order.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import gen_batches
@@ -40,7 +42,11 @@ def merge_rows(
     """
     if not is_copied(X):
         return X, weights
-    positions, keys = _locate(X)
+    positions = _locate(X)
+    order = np.argsort(positions, kind="stable")
+    if np.diff(positions[order]).all():  # no two rows are equal
+        return X[order], weights[order]
+    keys = _compute_keys(X)
     order = np.lexsort((weights, *keys, positions))  # weights: sums are canonical, too
     keys = keys[:, order]
     is_first = np.append(True, (keys[:, 1:] != keys[:, :-1]).any(axis=0))
@@ -48,36 +54,49 @@ def merge_rows(
     return X[order[firsts]], np.add.reduceat(weights[order], firsts)
 
 
-def _locate(X: Table) -> tuple[NDArray[np.float64], NDArray[np.uint64]]:
-    """Where each row lies along a random line, and its two keys, (2, n_samples).
+def _locate(X: Table) -> NDArray[np.float64]:
+    """Where each row lies along a random line, in units of the columns' ranges."""
+    low, high = compute_extremes(X)
+    positions = np.empty(X.shape[0])
+    with np.errstate(all="ignore"):
+        ranges = np.subtract(high, low, dtype=np.float64)
+        slopes = np.random.RandomState(0).uniform(size=X.shape[1]) / ranges
+        slopes[~np.isfinite(slopes)] = 0.0  # constant columns
+        for rows, cells in _read_blocks(X):
+            cells -= low
+            cells *= slopes
+            cells[np.isnan(cells)] = 0.0
+            positions[rows] = cells.sum(axis=1)
+    return positions
 
-    The keys are sums of the cells' bits, mixed and multiplied by random numbers, modulo
-    2^64: equal rows share both, and that any two different rows of a million do has a
-    probability of about 1e-26.
+
+def _compute_keys(X: Table) -> NDArray[np.uint64]:
+    """Two integers for each row, (2, n_samples), which equal rows alone share.
+
+    Sums of the cells' bits, mixed and multiplied by random numbers, modulo 2^64: that
+    any two different rows of a million share both has a probability of about 1e-26.
 
     Source: Carter & Wegman (1979), "Universal classes of hash functions", Journal of
     Computer and System Sciences 18, 143-154.
     """
-    n_samples, n_features = X.shape
     rng = np.random.RandomState(0)
-    factors = 2 * rng.randint(2**63, size=(n_features, 2), dtype=np.uint64) + 1
-    low, high = compute_extremes(X)
-    positions, keys = np.empty(n_samples), np.empty((2, n_samples), np.uint64)
-    with np.errstate(all="ignore"):
-        slopes = rng.uniform(size=n_features) / np.subtract(high, low, dtype=np.float64)
-        slopes[~np.isfinite(slopes)] = 0.0  # constant columns
-        for rows in gen_batches(n_samples, max(1, BLOCK_CELLS // n_features)):
-            cells = np.add(read_dense(X, rows), 0.0, dtype=np.float64)  # -0 becomes 0
-            is_missing = np.isnan(cells)
-            cells[is_missing] = np.nan  # one of the many
-            bits = cells.view(np.uint64) * BIT_MIXER
-            bits ^= bits >> np.uint64(32)
-            keys[:, rows] = (bits @ factors).T
-            cells -= low
-            cells *= slopes
-            cells[is_missing] = 0.0
-            positions[rows] = cells.sum(axis=1)
-    return positions, keys
+    factors = 2 * rng.randint(2**63, size=(X.shape[1], 2), dtype=np.uint64) + 1
+    keys = np.empty((2, X.shape[0]), np.uint64)
+    for rows, cells in _read_blocks(X):
+        cells += 0.0  # -0 becomes 0
+        cells[np.isnan(cells)] = np.nan  # one of the many
+        bits = cells.view(np.uint64)
+        bits *= BIT_MIXER
+        bits ^= bits >> np.uint64(32)
+        keys[:, rows] = (bits @ factors).T
+    return keys
+
+
+def _read_blocks(X: Table) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+    """All rows as copies in float64, some at a time, each time with their place."""
+    n_samples, n_features = X.shape
+    for rows in gen_batches(n_samples, max(1, BLOCK_CELLS // n_features)):
+        yield rows, read_dense(X, rows).astype(np.float64)
 
 
 def none_if_equal(weights: NDArray[np.float64]) -> NDArray[np.float64] | None:

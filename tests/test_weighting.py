@@ -10,6 +10,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import skae._scaling
+import skae._weighting
 from skae._scaling import fit_scaling
 from skae._weighting import draw_by_weight, merge_rows
 
@@ -138,6 +139,27 @@ def test_merged_rows_are_distinct_and_their_weights_add_up():
         repr(row.tolist()): w for row, w in zip(merged + 0.0, weights, strict=True)
     }
     assert found == {"[0.0, 1.0]": 4.0, "[2.0, nan]": 2.5, "[0.0, 2.0]": 7.0}
+
+
+@pytest.mark.parametrize("n_columns", [1, 2, 3, 7, 8, 9, 17, 129])
+def test_equal_rows_are_found_wherever_they_lie(n_columns):
+    """Across the blocks in which a table is read, the last of which has one row."""
+    n_rows = 2 * (skae._weighting.BLOCK_CELLS // n_columns) + 1
+    distinct = np.random.RandomState(0).normal(size=(50, n_columns))
+    merged, weights = merge_rows(
+        np.resize(distinct, (n_rows, n_columns)), np.ones(n_rows)
+    )
+    assert merged.shape == distinct.shape
+    assert weights.sum() == n_rows
+
+
+@pytest.mark.parametrize("size", [1e300, np.finfo(float).max])
+def test_cells_whose_range_overflows_are_merged(size):
+    X = np.array([[size, 1.0], [-size, 2.0], [size, 1.0], [-size, 3.0]])
+    merged, weights = merge_rows(X, np.ones(4))
+    other, _ = merge_rows(X[::-1], np.ones(4))
+    np.testing.assert_array_equal(merged, other)
+    assert sorted(weights) == [1, 1, 2]
 
 
 def test_different_rows_are_not_merged():
