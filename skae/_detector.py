@@ -224,7 +224,7 @@ class AutoencoderOutlierDetector(LearningAutoencoder):
 
     A row with the weight w is a row that was seen w times: equal rows are merged and
     their weights added up before anything else, and the distinct rows are put in an
-    order that they alone decide, unless the table has more than 2^26 cells. Batches are
+    order that they alone decide, unless the table has more than 2^25 cells. Batches are
     drawn by weight. Scaling, score and threshold weigh by it.
 
     Training computes in float32, scoring in float64: a row's score does not depend on

@@ -19,8 +19,9 @@ from sklearn.utils import gen_batches
 
 CHUNK_BYTES = 2**24  # of float64: large enough for NumPy, small beside any table
 
-# Of a larger table, rows are not copied when some are chosen or put in order.
-COPIED_CELLS = 2**26  # half a gigabyte
+# Of a larger table, rows are not copied when some are chosen or put in order: a quarter
+# of a gigabyte, and a sixth of a fit of one epoch on MNIST, which lies just beyond.
+COPIED_CELLS = 2**25
 
 Rows = slice | NDArray[np.intp]
 Stored: TypeAlias = NDArray | csr_array | csr_matrix
