@@ -15,6 +15,7 @@ COARSEST_P_VALUE = 0.1
 
 AUTO_TAIL = 0.02
 AUTO_FALSE_SHARE = 0.15
+SMALLEST_DEVIATION = 1e-6  # of logarithms; below it, half of the rows score alike
 AUTO_SHARE = 0.01  # an outlier detector flags some of any rows
 
 
@@ -28,6 +29,8 @@ def compute_offset(
     expected to be normal ones, if the logarithms of the anomalies, minus the scores, of
     normal rows follow a normal distribution with the median and the 2 % quantile of all
     rows; and at least about 1 % of the rows. Outliers hardly move either quantile.
+    Where half of the rows score alike, these tell nothing of the spread: it flags that
+    1 %.
 
     Sources: a part of the values that outliers hardly reach tells how those of normal
     rows spread, in Efron (2004), "Large-scale simultaneous hypothesis testing: the
@@ -44,7 +47,7 @@ def compute_offset(
 
 
 def _compute_normal_limit(anomalies: NDArray[np.float64], weights: Weights) -> float:
-    """What few enough normal rows exceed, by "auto"; infinite if no set is such."""
+    """What few enough normal rows exceed, by "auto"; infinite if it cannot be told."""
     low, median = np.quantile(
         anomalies, [AUTO_TAIL, 0.5], weights=weights, method="inverted_cdf"
     )
@@ -52,6 +55,8 @@ def _compute_normal_limit(anomalies: NDArray[np.float64], weights: Weights) -> f
     median = max(median, limits.tiny)
     low = max(low, limits.eps * median, limits.tiny)
     deviation = np.log(median / low) / -ndtri(AUTO_TAIL)
+    if deviation < SMALLEST_DEVIATION:
+        return math.inf
     if weights is None:
         weights = np.ones(len(anomalies))
     (is_upper,) = np.nonzero((anomalies > median) & (weights > 0.0))
@@ -65,7 +70,8 @@ def _compute_normal_limit(anomalies: NDArray[np.float64], weights: Weights) -> f
 def _split_off(values: NDArray[np.float64], share: float, weights: Weights) -> float:
     """What lies midway between two neighbouring values and has `share` of them below.
 
-    As nearly as can be, by weight, and with at least one of them below.
+    As nearly as can be, by weight, and with at least one of them below, unless it
+    equals the next.
     """
     order = np.argsort(values, kind="stable")
     if len(order) == 1:

@@ -15,7 +15,6 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from skae._fitted import Input
 from skae._learning import LearningAutoencoder
 from skae._scaling import ScaledRows
-from skae._scoring import draw_statistics_rows
 from skae._stream import add_rows
 from skae._weighting import none_if_equal
 
@@ -403,7 +402,7 @@ class AutoencoderOutlierDetector(LearningAutoencoder):
             rows = self._fit_scaling(X, weights)
             start = self._begin(seeds.weights, is_continued)
             self._keep(self._train(rows, start, seeds, callbacks, is_continued))
-            sample = rows.take(draw_statistics_rows(*rows.shape, seeds.sample))
+            sample = self._take_sample(rows, seeds.sample)
             self._set_threshold(rows, self._fit_score(sample), calibration)
             self.__dict__.pop("_stream", None)
         return self
@@ -422,7 +421,11 @@ class AutoencoderOutlierDetector(LearningAutoencoder):
         kept, but for a random sample of all that were passed so far, of at most 10,000
         rows: after each call, scaling, score and threshold come from that sample and
         the network as it is then. A detector that was fitted by `fit`, which keeps no
-        rows, goes on from its weights, and starts such a sample.
+        rows, goes on from its weights; until 100 rows have come since, scaling, score
+        and threshold stay those of `fit`, then they come from the new rows alone.
+
+        Rows that are the same in one call are one row of more weight, as in `fit`, and
+        make no more updates.
 
         `epochs`, `early_stopping`, `calibration_fraction` and `memory` have no effect
         here, and an earlier calibration is forgotten, since the scores have changed:
@@ -471,16 +474,20 @@ class AutoencoderOutlierDetector(LearningAutoencoder):
         >>> detector.predict(malignant[:3])
         array([-1, -1, -1])
         """
+        self._validate_params()  # which scikit-learn leaves out once it is fitted
         with self._unchanged_on_failure():
             is_continued = hasattr(self, "_weights")
             X, weights = self._take_in(X, sample_weight, reset=not is_continued)
             stream = self._stream or self._start_stream()
             seeds = self._draw_seeds(stream.make_rng())
             stream = add_rows(stream, X, weights, seeds.sample)
-            past_rows = self._fit_scaling(stream.rows, stream.weights)
+            if stream.is_judged_by:
+                past_rows = self._fit_scaling(stream.rows, stream.counts)
             start = self._begin(seeds.weights, is_continued)
             rows = ScaledRows(X, self._center, self._scale, none_if_equal(weights))
             past_curve = self.loss_curve_ if is_continued else []
             self._keep(self._go_on(rows, start, seeds, stream), past_curve)
-            self._set_threshold(past_rows, self._fit_score(past_rows), None)
+            self.calibration_scores_ = None
+            if stream.is_judged_by:
+                self._set_threshold(past_rows, self._fit_score(past_rows), None)
         return self

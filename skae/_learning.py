@@ -32,11 +32,18 @@ from skae._scaling import ScaledRows, Table, fit_scaling, take_rows
 from skae._scoring import (
     compute_anomaly,
     compute_score_statistics,
+    count_statistics_rows,
+    draw_statistics_rows,
 )
 from skae._stream import Stream, start_stream
 from skae._training import EarlyStopping, Training, hold_back_rows, train
 from skae._version import __version__
-from skae._weighting import check_weights, merge_rows, none_if_equal
+from skae._weighting import (
+    check_weights,
+    draw_by_weight,
+    merge_rows,
+    none_if_equal,
+)
 
 if TYPE_CHECKING:
     import keras
@@ -99,7 +106,8 @@ class LearningAutoencoder(FittedAutoencoder):
         """A stream without rows; its seed is that of all later calls."""
         rng = check_random_state(self.random_state)
         seed = int(rng.randint(np.iinfo(np.int32).max))
-        return start_stream(self.n_features_in_, seed)
+        follows_fit = hasattr(self, "_weights")
+        return start_stream(self.n_features_in_, seed, follows_fit)
 
     def _draw_seeds(self, rng: np.random.RandomState) -> Seeds:
         """One seed for each consumer of randomness."""
@@ -325,6 +333,16 @@ class LearningAutoencoder(FittedAutoencoder):
         )
         self.n_iter_ = len(self.loss_curve_)
         self._score_method = self.score_method
+
+    def _take_sample(self, rows: ScaledRows, seed: int) -> ScaledRows:
+        """The rows that the score's statistics come from: all, or drawn by weight."""
+        n_rows = count_statistics_rows(rows.shape[1])
+        if rows.weights is None or rows.shape[0] <= n_rows:
+            return rows.take(draw_statistics_rows(*rows.shape, seed))
+        rng = np.random.RandomState(seed)
+        drawn = draw_by_weight(rows.weights, n_rows, rng)
+        indices, counts = np.unique(drawn, return_counts=True)
+        return rows.take(indices, none_if_equal(counts.astype(float)))
 
     def _fit_score(self, rows: ScaledRows) -> NDArray[np.float64]:
         """Set the score's statistics; the scores of the rows that they come from.

@@ -164,9 +164,16 @@ def _read_count(value: Any) -> int:
 
 
 def _read_seed(value: Any) -> int:
-    if type(value) is not int or not 0 <= value < 2**32:
-        raise ValueError("must be an integer from 0 to 2^32 - 1")
+    if type(value) is not int or not 0 <= value < 2**31:
+        raise ValueError("must be an integer from 0 to 2^31 - 1")
     return value
+
+
+def _read_not_negative(value: Any) -> float:
+    number = _read_number(value)
+    if number < 0:
+        raise ValueError("must be a number of at least 0")
+    return number
 
 
 def _read_counts(value: Any) -> tuple[int, ...]:
@@ -218,6 +225,12 @@ def _check_divisors(array: NDArray) -> None:
     _check_finite(array)
     if not (array >= np.finfo(np.float64).tiny).all():
         raise ValueError("must hold positive numbers")
+
+
+def _check_weights(array: NDArray) -> None:
+    _check_divisors(array)
+    if not np.isfinite(array.sum()):
+        raise ValueError("must add up to a finite number")
 
 
 def _check_sorted(array: NDArray) -> None:
@@ -283,6 +296,8 @@ _VALUES = {
     "_score_statistics.deviation": _Value(_read_divisor),
     "_stream.seed": _Value(_read_seed, is_optional=True),
     "_stream.n_calls": _Value(_read_seed, is_optional=True),
+    "_stream.min_rows": _Value(_read_seed, is_optional=True),
+    "_stream.left_out": _Value(_read_not_negative, is_optional=True),
     "_stream.optimizer": _Value(_read_text, is_optional=True),
     "_sklearn_output_config.transform": _Value(_read_container, is_optional=True),
 }
@@ -312,9 +327,11 @@ _ARRAYS = {
         "f8", ("n_past_samples", "n_features"), _check_cells, is_optional=True
     ),
     "_stream.weights": _Array(
+        "f8", ("n_past_samples",), _check_weights, is_optional=True
+    ),
+    "_stream.priorities": _Array(
         "f8", ("n_past_samples",), _check_divisors, is_optional=True
     ),
-    "_stream.keys": _Array("f8", ("n_past_samples",), _check_finite, is_optional=True),
     "_stream.optimizer_states": _Array(
         "f8", ("n_networks", "n_optimizer_values"), _check_finite, is_optional=True
     ),

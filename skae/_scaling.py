@@ -115,9 +115,10 @@ class ScaledRows:
         zeros, ones = np.zeros(self.shape[1]), np.ones(self.shape[1])
         return ScaledRows(scaled, zeros, ones, self.weights)
 
-    def take(self, rows: NDArray[np.intp]) -> ScaledRows:
-        """Some of the rows, in ascending order."""
-        weights = None if self.weights is None else self.weights[rows]
+    def take(self, rows: NDArray[np.intp], weights: Weights = None) -> ScaledRows:
+        """Some of the rows, in ascending order, with their weights or with others."""
+        if weights is None and self.weights is not None:
+            weights = self.weights[rows]
         return ScaledRows(take_rows(self.X, rows), self.center, self.scale, weights)
 
 

@@ -21,7 +21,8 @@ BIT_MIXER = np.uint64(0x9E3779B97F4A7C15)
 
 def check_weights(sample_weight: ArrayLike | None, X: Table) -> NDArray[np.float64]:
     """One weight for each row, at least one of them positive."""
-    if sample_weight is not None and not np.asarray(sample_weight).any():
+    given = np.ones(1) if sample_weight is None else np.asarray(sample_weight)
+    if given.size and not given.any():
         raise ValueError(
             "sample_weight must hold at least one positive weight; all are zero, "
             "which leaves no row to fit on. Pass None to weigh all rows alike."
@@ -29,6 +30,13 @@ def check_weights(sample_weight: ArrayLike | None, X: Table) -> NDArray[np.float
     weights: NDArray[np.float64] = _check_sample_weight(
         sample_weight, X, dtype=np.float64, ensure_non_negative=True
     )
+    with np.errstate(over="ignore"):
+        total = weights.sum()
+    if not np.isfinite(total):
+        raise ValueError(
+            "sample_weight must add up to a finite number; the largest weight is "
+            f"{weights.max():g}. Divide the weights: only their ratios matter."
+        )
     return weights
 
 

@@ -262,6 +262,21 @@ def test_held_back_rows_calibrate_straight_after_fit(make_detector, correlated_r
     assert detector.p_values(correlated_rows[:3]).shape == (3,)
 
 
+@pytest.mark.parametrize("n_alike", [500, 501, 600, 800, 990, 1000])
+def test_auto_flags_few_where_half_of_the_scores_are_alike(n_alike):
+    """They tell nothing of the spread of the others."""
+    others = 1.3 + np.random.RandomState(0).uniform(size=1000 - n_alike)
+    scores = -np.r_[np.full(n_alike, 1.3), others]
+    n_flagged = (scores < compute_offset(scores, "auto")).sum()
+    assert n_flagged <= 10
+
+
+def test_auto_flags_few_rows_of_rare_events(make_detector):
+    X = np.random.RandomState(0).poisson(0.1, size=(1000, 6))
+    detector = make_detector().fit(X)
+    assert (detector.predict(X) == -1).mean() < 0.05
+
+
 def test_auto_is_applied_to_the_held_back_scores(make_detector, correlated_rows):
     detector = make_detector(calibration_fraction=0.5).fit(correlated_rows)
     assert detector.offset_ == compute_offset(detector.calibration_scores_, "auto")

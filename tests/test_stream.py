@@ -173,18 +173,84 @@ def test_calibration_is_forgotten_with_the_next_part(make_detector, stream):
         detector.p_values(stream[4])
 
 
-def test_reservoir_is_bounded_and_fair():
-    """Each of 40 past calls has about as many rows in it, in 50 trials."""
-    often = np.zeros(40)
-    for seed in range(50):
-        reservoir = start_stream(1000, seed)
-        for call in range(40):
-            X = np.full((100, 1000), float(call))
-            reservoir = add_rows(reservoir, X, np.ones(100), seed=1000 * seed + call)
-        assert reservoir.rows.shape == (4000, 1000)
-        often += np.bincount(reservoir.rows[:, 0].astype(int), minlength=40)
-    assert reservoir.n_calls == 40
-    np.testing.assert_allclose(often / 50, 100.0)
+def test_sample_of_a_stream_is_bounded_and_fair():
+    """Each of 20 past calls has about as many of 4,000 rows in it, in 20 trials."""
+    often = np.zeros(20)
+    for seed in range(20):
+        stream = start_stream(1000, seed, follows_fit=False)
+        for call in range(20):
+            X = np.full((1000, 1000), call, np.float32)
+            stream = add_rows(stream, X, np.ones(1000), seed=1000 * seed + call)
+        assert stream.rows.shape == (4000, 1000)
+        assert stream.counts.sum() == pytest.approx(20_000, rel=0.05)
+        often += np.bincount(stream.rows[:, 0].astype(int), minlength=20)
+    np.testing.assert_allclose(often / 20, 200.0, rtol=0.1)
+
+
+@pytest.mark.parametrize("n_columns", [5, 500])
+def test_heavy_row_is_never_lost(n_columns):
+    """It is half of the weight of all rows, and stays so in a sample of them."""
+    stream = start_stream(n_columns, seed=0, follows_fit=False)
+    weights = np.r_[20_000.0, np.ones(20_000)]
+    X = np.r_[np.zeros((1, n_columns)), np.ones((20_000, n_columns))]
+    for seed, rows in enumerate(np.array_split(np.arange(20_001), 7)):
+        stream = add_rows(stream, X[rows], weights[rows], seed)
+    assert len(stream.rows) == 8000 if n_columns == 500 else 10_000
+    is_heavy = (stream.rows == 0).all(axis=1)
+    assert stream.counts[is_heavy].sum() == 20_000
+    assert stream.counts[~is_heavy].sum() == pytest.approx(20_000, rel=0.05)
+
+
+@pytest.mark.parametrize("in_parts", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_threshold_of_many_rows_knows_a_heavy_one(seed, in_parts, make_detector):
+    """Of more rows than the statistics come from, one is half of all weight."""
+    rng = np.random.RandomState(0)
+    X = np.r_[np.zeros((1, 5)), 5 + rng.normal(size=(20_000, 5))]
+    weights = np.r_[20_000.0, np.ones(20_000)]
+    detector = make_detector(epochs=1, contamination=0.05, random_state=seed)
+    method = detector.partial_fit if in_parts else detector.fit
+    method(X, sample_weight=weights)
+    flagged = weights[detector.predict(X) == -1].sum() / weights.sum()
+    assert 0.02 < flagged < 0.06  # whole rows, so that a heavy one may be in between
+
+
+def test_few_rows_after_a_fit_leave_scaling_and_threshold(make_detector, stream):
+    """Until 100 have come; then scaling, score and threshold are theirs."""
+    rows = np.concatenate(stream[:20])
+    detector = make_detector(epochs=30, contamination=0.05).fit(rows)
+    offset = detector.offset_
+    detector.calibrate(stream[20]).partial_fit(rows[:1])
+    assert detector.offset_ == offset
+    assert np.mean(detector.predict(rows) == -1) == pytest.approx(0.05, abs=0.02)
+    with pytest.raises(NotFittedError, match="not calibrated"):
+        detector.p_values(rows)
+    past = [rows[:1], *stream[21:23]]
+    for part in past[1:]:
+        detector.partial_fit(part)
+    assert detector.offset_ != offset
+    flagged = detector.predict(np.concatenate(past)) == -1
+    assert flagged.sum() == round(0.05 * 101)
+
+
+INVALID = [
+    {"scaling": "other"},
+    {"score_method": "other"},
+    {"contamination": 0.9},
+    {"masking": 5.0},
+    {"batch_size": 0},
+    {"learning_rate": -1.0},
+    {"optimizer": 3},
+    {"verbose": -7},
+]
+
+
+@pytest.mark.parametrize("parameter", INVALID, ids=str)
+def test_parameters_are_checked_in_later_calls_too(parameter, make_detector, stream):
+    detector = fit_in_parts(make_detector(), stream[:1]).set_params(**parameter)
+    with pytest.raises(ValueError, match=f"The {next(iter(parameter))!r} parameter"):
+        detector.partial_fit(stream[1])
+    assert detector.n_iter_ == 1
 
 
 def test_part_with_other_columns_changes_nothing(make_detector, stream):

@@ -238,6 +238,8 @@ def test_rows_of_a_large_table_are_chosen_without_a_copy(
         (np.zeros(200), "at least one positive weight; all are zero"),
         (-np.ones(200), "Negative values in data passed to `sample_weight`"),
         (np.full(200, np.nan), "sample_weight contains NaN"),
+        (np.full(200, 1e308), "must add up to a finite number"),
+        ([], "minimum of 1 is required"),
         (np.ones(199), "sample_weight.shape == "),
         (np.ones((200, 1)), "1D array"),
     ],
