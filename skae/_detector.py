@@ -261,7 +261,7 @@ class AutoencoderOutlierDetector(LearningAutoencoder):
     >>> detector.fit(benign[:250]).predict(malignant[:3])
     array([-1, -1, -1])
     >>> float((detector.predict(benign[250:]) == -1).mean().round(2))
-    0.05
+    0.03
     """
 
     _parameter_constraints: dict = {
