@@ -1,10 +1,11 @@
 """What becomes of corrupted files in `skae.load`, and what memory they take.
 
-Files that `skae.save` wrote are cut off, flipped, edited and rebuilt in random ways, in
-most of them with a checksum that is right again. Each must end in a ValueError, or in a
-detector that works: that scores, explains, is saved and loaded again. *Wrong* counts
-everything else; its first cases are printed, and the exit status is 1. *Memory* is the
-most that loading one file took beyond twice its length.
+Two files that `skae.save` wrote, by turns, one of them of a detector that learns from a
+stream, are cut off, flipped, edited and rebuilt in random ways, in most of them with a
+checksum that is right again. Each must end in a ValueError, or in a detector that
+works: that scores, explains, is saved and loaded again. *Wrong* counts everything else;
+its first cases are printed, and the exit status is 1. *Memory* is the most that loading
+one file took beyond twice its length.
 """
 
 import argparse
@@ -33,12 +34,19 @@ def import_keras_by_loading(path, content):
     skae.load(path)
 
 
-def corrupt_and_load(kind, n_files, seed, content, path):
+def add_stream(path):
+    """Write the detector of a file again, after it has learnt from a few more rows."""
+    detector = skae.load(path)
+    rows = np.random.default_rng(0).normal(size=(20, detector.n_features_in_))
+    skae.save(detector.partial_fit(rows), path)
+
+
+def corrupt_and_load(kind, n_files, seed, contents, path):
     """Count the files of a kind that were refused, that work, and what else."""
     rng = np.random.default_rng(seed)
     n_refused, wrong, memory = 0, [], 0
     for i in range(n_files):
-        corrupted = corruption.KINDS[kind](rng, content)
+        corrupted = corruption.KINDS[kind](rng, contents[i % len(contents)])
         path.write_bytes(corrupted)
         try:
             refused, peak = corruption.load_and_use(path)
@@ -66,11 +74,14 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "corrupted.skae"
         import_keras_by_loading(path, content)
+        path.write_bytes(content)
+        add_stream(path)
+        contents = [content, path.read_bytes()]
         for i, kind in enumerate(kinds):
             n_files = arguments.files * (i + 1) // len(kinds)
             n_files -= arguments.files * i // len(kinds)
             n_refused, wrong, memory = corrupt_and_load(
-                kind, n_files, [arguments.seed, i], content, path
+                kind, n_files, [arguments.seed, i], contents, path
             )
             n_working = n_files - n_refused - len(wrong)
             figures = n_files, n_refused, n_working, len(wrong)
