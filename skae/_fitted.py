@@ -327,13 +327,13 @@ class FittedAutoencoder(
         """What each column adds to the anomaly of each row.
 
         One odd value spoils the reconstruction of other columns too, so that large
-        errors alone do not tell which column is at fault. Therefore up to three of the
-        four most suspicious columns of a row are hidden one after the other, as if
-        their values were missing. What the squared errors, and a tenth of the squared
-        deviations of the output, lose by it is the share of that column [6]_; of what
-        is left after the last one, column j gets the terms that carry its index. The
-        shares are scaled to the anomaly of the row. It takes seven forward passes, and
-        four more with `return_expected`, where scoring takes one.
+        errors alone do not tell which column is at fault. Therefore the three most
+        suspicious columns of a row are hidden one after the other, as if their values
+        were missing. What the squared errors, and a tenth of the squared deviations of
+        the output, lose by it is the share of that column [6]_; of what is left after
+        the last one, column j gets the terms that carry its index. The shares are
+        scaled to the anomaly of the row. It takes six forward passes, and four more
+        with `return_expected`, where scoring takes one.
 
         Parameters
         ----------
