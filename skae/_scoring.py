@@ -150,18 +150,21 @@ def compute_contributions(
     for itself, and nothing is shared out.
     """
     is_missing = np.isnan(rows)
-    rows = np.where(is_missing, mask_values, rows)
+    shown = np.where(is_missing, mask_values, rows)
 
-    outputs = forward(rows)
-    terms = _compute_terms(score_method, rows, outputs, statistics)
+    outputs = forward(shown)
+    anomaly = compute_anomaly(
+        score_method, rows, [output.copy() for output in outputs], statistics
+    )
+    terms = _compute_terms(score_method, shown, outputs, statistics)
     terms[is_missing] = 0.0
-    squares = _compute_squares(score_method, rows, outputs, statistics)
+    squares = _compute_squares(score_method, shown, outputs, statistics)
     squares[is_missing] = 0.0
-    suspects = _find_suspects(np.abs(rows - mask_values), squares)
+    suspects = _find_suspects(np.abs(shown - mask_values), squares)
 
     def compute_squares_without(is_hidden: NDArray[np.bool_]) -> NDArray[np.float64]:
-        outputs = forward(np.where(is_hidden, mask_values, rows))
-        squares = _compute_squares(score_method, rows, outputs, statistics)
+        outputs = forward(np.where(is_hidden, mask_values, shown))
+        squares = _compute_squares(score_method, shown, outputs, statistics)
         squares[is_hidden] = 0.0
         return squares
 
@@ -196,12 +199,11 @@ def compute_contributions(
 
     n_observed = np.maximum((~is_missing).sum(axis=1, keepdims=True), 1)
     contributions = terms / (len(statistics.residuals) * n_observed)
-    anomaly = contributions.sum(axis=1)
     is_shared = np.isfinite(before) & np.isfinite(anomaly)
     is_shared &= before >= np.finfo(np.float64).tiny
     factor = anomaly[is_shared] / shares[is_shared].sum(axis=1)
     contributions[is_shared] = shares[is_shared] * factor[:, np.newaxis]
-    return _share_out_overflow(contributions)
+    return _share_out_overflow(contributions, anomaly)
 
 
 def _find_suspects(
@@ -276,14 +278,18 @@ def compute_expected(
     return expected
 
 
-def _share_out_overflow(contributions: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Let rows that overflow add up to the largest number; the others are untouched."""
-    overflows = ~np.isfinite(contributions.sum(axis=1))
+def _share_out_overflow(
+    contributions: NDArray[np.float64], anomaly: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Let rows that overflow add up to their anomaly; the others are untouched."""
+    overflows = ~(np.isfinite(anomaly) & np.isfinite(contributions.sum(axis=1)))
     largest = np.finfo(np.float64).max
     rows = np.nan_to_num(contributions[overflows], nan=largest, posinf=largest)
     rows /= rows.max(axis=1, keepdims=True)
     rows /= rows.sum(axis=1, keepdims=True)
-    contributions[overflows] = rows * (largest * (1.0 - 1e-9))  # room for rounding
+    sums = np.nan_to_num(anomaly[overflows], nan=largest, posinf=largest)
+    sums = np.minimum(sums, largest * (1.0 - 1e-9))  # room for rounding
+    contributions[overflows] = rows * sums[:, np.newaxis]
     return contributions
 
 

@@ -126,13 +126,19 @@ def test_explanation_of_a_row_sums_to_its_anomaly(
     )
 
 
+@pytest.mark.parametrize("value", [1e307, 5e307, 1e308])
+@pytest.mark.parametrize("n_estimators", [1, 3])
 @pytest.mark.parametrize("score_method", ["combined", "reconstruction"])
 def test_explanation_sums_to_the_anomaly_of_rows_that_overflow(
-    score_method, make_detector, correlated_rows
+    score_method, n_estimators, value, make_detector, correlated_rows
 ):
-    detector = make_detector(score_method=score_method).fit(correlated_rows)
-    rows = correlated_rows[:2].copy()
-    rows[1] = 1e308
+    detector = make_detector(
+        score_method=score_method, n_estimators=n_estimators, scaling=None
+    )
+    detector.fit(correlated_rows / correlated_rows.std(axis=0))
+    rows = correlated_rows[:3].copy()
+    rows[1] = value
+    rows[2, :2] = value
     np.testing.assert_allclose(
         detector.explain(rows).sum(axis=1), -detector.score_samples(rows), rtol=1e-6
     )
