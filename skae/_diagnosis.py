@@ -21,6 +21,7 @@ TOO_MANY_IN_TAIL = 2 * TAIL
 SIGNIFICANT = 0.05
 MIN_CALIBRATION_ROWS = 99  # for a p-value of .01
 MAX_NAMES = 5
+NEGLIGIBLE = 1e-12  # variance beside the mean square; rounding leaves as much
 
 
 class Finding(NamedTuple):
@@ -92,9 +93,12 @@ def check_reconstruction(
     rows: NDArray[np.float64], outputs: NDArray[np.float64]
 ) -> Finding:
     """Whether the network gives back more of the rows than their means."""
+    name = "variance that the network gives back"
+    if not _has_variance(rows):
+        return _not_measured(name)
     share = _compute_explained_share(rows, outputs)
     return Finding(
-        "variance that the network gives back",
+        name,
         share < LITTLE_EXPLAINED,
         f"{share:.1%}",
         "Little more than the mean of each column has been learnt. Train for more "
@@ -107,9 +111,14 @@ def check_copying(
     shuffled_rows: NDArray[np.float64], outputs: NDArray[np.float64]
 ) -> Finding:
     """Whether even rows come back whose cells were drawn from different rows."""
+    name = "variance given back of rows with shuffled cells"
+    if shuffled_rows.shape[1] == 1:
+        return _not_measured(name, "A single column has no cells to shuffle.")
+    if not _has_variance(shuffled_rows):
+        return _not_measured(name)
     share = _compute_explained_share(shuffled_rows, outputs)
     return Finding(
-        "variance given back of rows with shuffled cells",
+        name,
         share > COPIED,
         f"{share:.1%}",
         "The network copies whatever it is shown, so that its error says nothing. "
@@ -117,12 +126,15 @@ def check_copying(
     )
 
 
-def check_code(codes: NDArray[np.float64]) -> Finding:
+def check_code(rows: NDArray[np.float64], codes: NDArray[np.float64]) -> Finding:
     """Whether units of the code answer to no row."""
+    name = "code units that are the same for all rows"
+    if not _has_variance(rows):
+        return _not_measured(name)
     spread = codes.std(axis=0)
     n_dead = int(np.sum(spread <= 1e-6 * spread.max(initial=0.0)))
     return Finding(
-        "code units that are the same for all rows",
+        name,
         n_dead > MANY_DEAD_UNITS * len(spread),
         f"{n_dead} of {len(spread)}",
         "Most of the code is dead. Lower learning_rate, use another activation, such "
@@ -132,12 +144,15 @@ def check_code(codes: NDArray[np.float64]) -> Finding:
 
 def check_columns(X: Table, names: Sequence[object]) -> Finding:
     """Whether columns are constant."""
+    name = "constant columns"
+    if X.shape[0] == 1:
+        return _not_measured(name)
     low, high = compute_extremes(X)
     constant = np.flatnonzero(~(low < high))  # without a value, too
     shown = ", ".join(str(names[column]) for column in constant[:MAX_NAMES])
     more = ", ..." if len(constant) > MAX_NAMES else ""
     return Finding(
-        "constant columns",
+        name,
         len(constant) > 0,
         f"{len(constant)} of {X.shape[1]}" + (f" ({shown}{more})" if shown else ""),
         "Nothing can be learnt from them, and a new value in one is measured in its "
@@ -178,6 +193,20 @@ def check_gap(
             "not measured",
             "Pass normal rows that fit has not seen as X_fresh, or calibrate first.",
         )
+    if not len(training_scores):
+        return Finding(
+            name,
+            None,
+            "not measured",
+            "Pass rows that fit was given, beside those that calibrate.",
+        )
+    if TOO_MANY_IN_TAIL ** len(other_scores) >= SIGNIFICANT:
+        return Finding(
+            name,
+            None,
+            f"not measured by {len(other_scores)}",
+            "So few say nothing. Pass more normal rows that fit has not seen.",
+        )
     is_low = other_scores < np.quantile(training_scores, TAIL)
     test = binomtest(
         int(is_low.sum()), len(is_low), TOO_MANY_IN_TAIL, alternative="greater"
@@ -198,12 +227,35 @@ def shuffle_cells(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     return shuffled
 
 
+def _not_measured(
+    name: str, reason: str = "The rows are all the same. Pass some that differ."
+) -> Finding:
+    return Finding(name, None, "not measured", reason)
+
+
+def _has_variance(rows: NDArray[np.float64]) -> bool:
+    """Whether the rows differ by more than rounding."""
+    return _sum_squares(rows, _compute_means(rows)) > NEGLIGIBLE * max(
+        1.0, _sum_squares(rows, 0.0)
+    )
+
+
 def _compute_explained_share(
     rows: NDArray[np.float64], outputs: NDArray[np.float64]
 ) -> float:
     """1 minus the mean squared error over the variance of the observed cells."""
+    error = _sum_squares(rows, outputs)
+    return 1.0 - error / _sum_squares(rows, _compute_means(rows))
+
+
+def _compute_means(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     n_observed = np.maximum((~np.isnan(rows)).sum(axis=0), 1)
-    means = np.nansum(rows, axis=0) / n_observed
-    variance = (np.nansum(np.square(rows - means), axis=0) / n_observed).sum()
-    error = (np.nansum(np.square(rows - outputs), axis=0) / n_observed).sum()
-    return float(1.0 - error / variance) if variance > 0 else 0.0
+    means: NDArray[np.float64] = np.nansum(rows, axis=0) / n_observed
+    return means
+
+
+def _sum_squares(
+    rows: NDArray[np.float64], expected: NDArray[np.float64] | float
+) -> float:
+    """Of the differences, the mean over the observed cells, summed over columns."""
+    return float(_compute_means(np.square(rows - expected)).sum())

@@ -143,8 +143,8 @@ class FittedAutoencoder(
         if n_samples < n_needed:
             raise ValueError(
                 f"X must have at least {n_needed} rows to calibrate with "
-                f"false_alarm_rate={false_alarm_rate!r}; it has {n_samples}, with "
-                f"which no p-value is below {1 / (n_samples + 1):.2g}. Pass more rows"
+                f"false_alarm_rate={false_alarm_rate!r}; it has {n_samples}, so that "
+                f"the smallest p-value is 1/{n_samples + 1}. Pass more rows"
                 + ("." if false_alarm_rate is None else " or raise false_alarm_rate.")
             )
         scores = np.sort(self._score_samples(X))
@@ -382,7 +382,8 @@ class FittedAutoencoder(
     def diagnose(self, X: Input, X_fresh: Input | None = None) -> Diagnosis:
         """What a practitioner would check, each with a figure and what to do.
 
-        Whether the loss still falls, how much of the rows the network gives back,
+        Whether the loss still falls (at a rate that ends at 0 it hardly ever does: try
+        more `epochs` to be sure), how much of the rows the network gives back,
         whether it copies even rows whose cells do not belong together, how many code
         units are dead, which columns are constant, how many rows calibrate, and whether
         rows that it has not been trained on score lower than those that it has.
@@ -394,7 +395,7 @@ class FittedAutoencoder(
 
         X_fresh : {array-like, sparse matrix}, default=None
             Normal rows that `fit` has not seen. None takes the calibration scores, if
-            there are any.
+            there are any, and leaves the rows that have them out of X.
 
         Returns
         -------
@@ -414,12 +415,17 @@ class FittedAutoencoder(
         True
         """
         X = self._validate(X)
+        X = take_rows(X, find_observed(X, stacklevel=4))
         names = getattr(self, "feature_names_in_", range(X.shape[1]))
         constant_columns = check_columns(X, names)
         X = X[draw_statistics_rows(X.shape[0], X.shape[1], seed=0)]
-        fresh_scores = self.calibration_scores_
+        scores, fresh_scores = self._score_samples(X), self.calibration_scores_
         if X_fresh is not None:
-            fresh_scores = self._score_samples(self._validate(X_fresh))
+            X_fresh = self._validate(X_fresh)
+            X_fresh = take_rows(X_fresh, find_observed(X_fresh, stacklevel=4))
+            fresh_scores = self._score_samples(X_fresh)
+        elif fresh_scores is not None:  # rows of X that fit held back, to the bit
+            scores = scores[~np.isin(scores, fresh_scores)]
         inputs = ScaledRows(X, self._center, self._scale).read(
             slice(None), out=np.empty(X.shape)
         )
@@ -432,10 +438,10 @@ class FittedAutoencoder(
                 check_loss(self.loss_curve_),
                 check_reconstruction(inputs, self._average_outputs(inputs)),
                 check_copying(shuffled, self._average_outputs(shuffled)),
-                check_code(self._encode(X)),
+                check_code(inputs, self._encode(X)),
                 constant_columns,
                 check_calibration(n_calibration_rows),
-                check_gap(self._score_samples(X), fresh_scores),
+                check_gap(scores, fresh_scores),
             ]
         )
 

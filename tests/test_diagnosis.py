@@ -86,7 +86,6 @@ def test_share_of_the_variance_counts_all_columns():
     rows = np.random.default_rng(0).normal(size=(100, 4))
     assert check_reconstruction(rows, rows.mean(axis=0) + 0 * rows).figure == "0.0%"
     assert check_reconstruction(rows, rows).figure == "100.0%"
-    assert check_reconstruction(np.ones((5, 2)), np.ones((5, 2))).is_problem
 
 
 def test_network_that_copies_is_found_and_one_that_knows_the_relations_is_not(
@@ -111,7 +110,7 @@ def test_copying_is_judged_by_the_rows_with_shuffled_cells():
 def test_code_that_is_mostly_dead_is_a_problem(n_dead, is_problem):
     codes = np.random.default_rng(0).normal(size=(50, 4))
     codes[:, :n_dead] = 0.7
-    finding = check_code(codes)
+    finding = check_code(np.eye(50), codes)
     assert finding.is_problem is is_problem
     assert finding.figure == f"{n_dead} of 4"
 
@@ -176,6 +175,49 @@ def test_overtrained_detector_is_found_by_fresh_rows_or_by_calibration_scores(
     assert find(detector.diagnose(X), "other").is_problem is None
     assert find(detector.diagnose(X, fresh), "other").is_problem
     assert find(detector.calibrate(fresh).diagnose(X), "other").is_problem
+
+
+def test_overtrained_detector_is_found_by_rows_that_its_fit_held_back(make_detector):
+    """Half of the rows of X are those that the scores are compared with."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 5)) @ rng.normal(size=(5, 30))
+    X += 0.5 * rng.normal(size=X.shape)
+    detector = make_detector(
+        hidden_layer_sizes=(256, 32), epochs=100, calibration_fraction=0.5
+    ).fit(X)
+    finding = find(detector.diagnose(X), "other")
+    assert finding.is_problem
+    assert finding.figure.endswith("of 200")
+    held_back = X[np.isin(detector.score_samples(X), detector.calibration_scores_)]
+    assert find(detector.diagnose(held_back), "other").is_problem is None
+
+
+@pytest.mark.parametrize("n_rows", [1, 5])
+def test_rows_without_variance_show_little(n_rows, make_detector, correlated_rows):
+    detector = make_detector().fit(correlated_rows)
+    diagnosis = detector.diagnose(np.repeat(correlated_rows[:1], n_rows, axis=0))
+    unmeasured = [finding.name for finding in diagnosis if finding.is_problem is None]
+    assert set(FINDINGS[1:4]) <= set(unmeasured)
+    assert (FINDINGS[4] in unmeasured) == (n_rows == 1)
+
+
+def test_single_column_has_no_cells_to_shuffle(make_detector, correlated_rows):
+    detector = make_detector(hidden_layer_sizes=2).fit(correlated_rows[:, :1])
+    finding = find(detector.diagnose(correlated_rows[:, :1]), FINDINGS[2])
+    assert finding.is_problem is None
+    assert "single column" in finding.advice
+
+
+def test_fresh_rows_that_cannot_show_a_gap_are_not_called_fine(
+    make_detector, correlated_rows
+):
+    detector = make_detector().fit(correlated_rows)
+    single = detector.diagnose(correlated_rows, correlated_rows[:1])
+    assert find(single, "other").is_problem is None
+    with pytest.raises(ValueError, match="NaN only"):
+        detector.diagnose(correlated_rows, np.full((5, 5), np.nan))
+    with pytest.warns(UserWarning, match="1 row.*left out"):
+        detector.diagnose(correlated_rows, np.insert(correlated_rows, 0, np.nan, 0))
 
 
 def test_report_is_the_same_again_and_leaves_the_detector_alone(
