@@ -12,6 +12,8 @@ from skae._scaling import Weights
 
 # Without a promised rate, a p-value as small as this must at least be possible.
 COARSEST_P_VALUE = 0.1
+# No table has the rows for a smaller rate; their number would not be a float either.
+SMALLEST_RATE = 1e-18
 
 AUTO_TAIL = 0.02
 AUTO_FALSE_SHARE = 0.15
@@ -123,7 +125,7 @@ def compute_p_values(
 
 def count_needed_rows(rate: float | None) -> int:
     """The smallest n for which the smallest p-value, 1 / (n + 1), is at most `rate`."""
-    rate = COARSEST_P_VALUE if rate is None else rate
+    rate = COARSEST_P_VALUE if rate is None else max(rate, SMALLEST_RATE)
     n_rows = math.ceil(1 / rate) - 1
     if n_rows > 0 and 1 / n_rows <= rate:  # the quotient was rounded up
         return n_rows - 1

@@ -130,7 +130,8 @@ class AutoencoderOutlierDetector(LearningAutoencoder):
     warm_start : bool, default=False
         Whether `fit`, called again, goes on from the weights that it finds, at a
         constant learning rate, instead of starting anew. Scaling, score and threshold
-        come from the rows of the last call all the same.
+        come from the rows of the last call all the same. Such a call can hold back no
+        rows that the network has not seen: it refuses `calibration_fraction` > 0.
 
     memory : str or joblib.Memory, default=None
         Where trained weights are cached, so that the points of a grid that differ only
@@ -384,7 +385,7 @@ class AutoencoderOutlierDetector(LearningAutoencoder):
         ValueError
             If X, a weight or a parameter is invalid, if there are too few rows for
             early stopping or for calibration, if `warm_start` meets another
-            architecture, or if the training diverges.
+            architecture or `calibration_fraction` > 0, or if the training diverges.
 
         Warns
         -----
@@ -397,8 +398,10 @@ class AutoencoderOutlierDetector(LearningAutoencoder):
         with self._unchanged_on_failure():
             X, weights = self._take_in(X, sample_weight, reset=True)
             seeds = self._draw_seeds(check_random_state(self.random_state))
-            X, weights, calibration = self._hold_back(X, weights, seeds.calibration)
             is_continued = self.warm_start and hasattr(self, "_weights")
+            X, weights, calibration = self._hold_back(
+                X, weights, seeds.calibration, is_continued
+            )
             rows = self._fit_scaling(X, weights)
             start = self._begin(seeds.weights, is_continued)
             self._keep(self._train(rows, start, seeds, callbacks, is_continued))

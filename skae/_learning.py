@@ -117,11 +117,19 @@ class LearningAutoencoder(FittedAutoencoder):
         return Seeds(split, networks[::2], networks[1::2], sample, calibration)
 
     def _hold_back(
-        self, X: Table, weights: NDArray[np.float64], seed: int
+        self, X: Table, weights: NDArray[np.float64], seed: int, is_continued: bool
     ) -> tuple[Table, NDArray[np.float64], tuple[Table, NDArray[np.int64]] | None]:
         """Rows to fit on, with weights; those that only calibrate, with counts."""
         if not self.calibration_fraction:
             return X, weights, None
+        if is_continued:
+            raise ValueError(
+                f"calibration_fraction={self.calibration_fraction!r} holds rows back "
+                "that the network has not seen, but with warm_start=True it goes on "
+                "from weights that may have been trained on them. Set "
+                "calibration_fraction=0 and call calibrate with rows that no fit has "
+                "seen, or start anew with warm_start=False."
+            )
         weights, counts = hold_back_calibration_rows(
             weights, self.calibration_fraction, self.contamination, seed
         )

@@ -317,6 +317,28 @@ def test_too_few_held_back_rows_are_an_error_before_the_training(
     detector.fit(correlated_rows[: 10 * n_needed])
 
 
+def test_rows_that_an_earlier_fit_may_have_seen_are_not_held_back(
+    make_detector, correlated_rows
+):
+    detector = make_detector(warm_start=True, calibration_fraction=0.2)
+    detector.fit(correlated_rows)
+    before = repr(detector.__getstate__())
+    with pytest.raises(ValueError, match="(?s)calibration_fraction=0.2.*calibrate"):
+        detector.fit(correlated_rows)
+    assert repr(detector.__getstate__()) == before
+    detector.set_params(calibration_fraction=0).fit(correlated_rows)
+
+
+def test_rate_that_no_table_can_keep_is_an_error_that_says_so(
+    calibrated, make_detector, correlated_rows
+):
+    with pytest.raises(ValueError, match="at least 9{15}"):
+        calibrated.calibrate(correlated_rows, false_alarm_rate=1e-310)
+    hopeless = make_detector(contamination=1e-310, calibration_fraction=0.2)
+    with pytest.raises(ValueError, match="at least 9{15}"):
+        hopeless.fit(correlated_rows)
+
+
 def test_all_rows_held_back_are_an_error(make_detector, correlated_rows):
     with pytest.raises(ValueError, match="leave one to train on"):
         make_detector(calibration_fraction=0.999).fit(correlated_rows)
