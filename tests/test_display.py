@@ -176,6 +176,9 @@ def test_axis_is_named_after_what_the_score_is(detector, correlated_rows):
         plain.fit(correlated_rows), correlated_rows
     )
     assert display.ax_.get_xlabel() == "reconstruction error"
+    plain.set_params(score_method="auto")  # the scores stay what they were fitted to be
+    display = AnomalyScoreDisplay.from_estimator(plain, correlated_rows)
+    assert display.ax_.get_xlabel() == "reconstruction error"
     forest = IsolationForest(n_estimators=5, random_state=0).fit(correlated_rows)
     display = AnomalyScoreDisplay.from_estimator(forest, correlated_rows)
     assert display.ax_.get_xlabel() == "anomaly score"
@@ -287,6 +290,49 @@ def test_class_too_small_to_see_makes_the_counts_logarithmic(n_rows, scale):
     scores = -np.append(np.linspace(1.0, 5.0, n_rows), [6.0, 7.0])
     y = np.append(np.ones(n_rows), [-1, -1])
     assert AnomalyScoreDisplay.from_predictions(scores, y).ax_.get_yscale() == scale
+
+
+def test_given_edges_leave_the_scales_as_they_are():
+    anomaly = np.append(np.linspace(0.5, 5.0, 1000), [1e4, 1e5])
+    y = np.append(np.ones(1000), [-1, -1])  # no outlier is within the edges
+    edges = np.linspace(0.0, 5.0, 11)
+    display = AnomalyScoreDisplay.from_predictions(-anomaly, y, bins=edges)
+    assert display.ax_.get_xscale() == display.ax_.get_yscale() == "linear"
+    np.testing.assert_allclose(edges_of(display.histograms_["inliers"]), edges)
+    assert heights_of(display.histograms_["outliers"]) == [0] * 10
+
+
+@pytest.mark.parametrize("scores", [[-2.0], [-2.0, -2.0, -2.0]])
+def test_equal_scores_can_be_drawn_on_a_logarithmic_axis(scores, pyplot):
+    _, ax = pyplot.subplots()
+    ax.set_xscale("log")
+    display = AnomalyScoreDisplay.from_predictions(scores, ax=ax)
+    assert sum(heights_of(display.histograms_["rows"])) == len(scores)
+
+
+@pytest.mark.parametrize("smallest, scale", [(1.0, "log"), (0.0, "linear")])
+def test_score_as_low_as_numbers_go_is_in_view(smallest, scale):
+    lowest = np.finfo(np.float64).min
+    scores = np.append(-np.linspace(smallest, 5.0, 1000), lowest)
+    display = AnomalyScoreDisplay.from_predictions(
+        scores, offset=-4.0, marked={"far": lowest}
+    )
+    display.figure_.canvas.draw()  # without a warning
+    assert display.ax_.get_xscale() == scale
+    assert sum(heights_of(display.histograms_["rows"])) == 1001
+    left, right = display.ax_.get_xlim()
+    assert left < 4.0 < 1e100 < positions_of(display.marked_lines_["far"])[0] < right
+
+
+def test_names_in_the_legend_are_drawn_literally():
+    name = "$100_$"  # as a formula, it is not a valid one
+    codes, y = np.eye(2), ["a", name]
+    for display in (
+        AnomalyScoreDisplay.from_predictions([-1.0, -2.0], marked={name: -1.5}),
+        CodeDisplay.from_predictions(codes, y),
+    ):
+        display.figure_.canvas.draw()
+        assert name in legend_of(display)
 
 
 # ------------------------------------------------------------------- explanations
@@ -523,6 +569,11 @@ def test_wide_code_is_drawn_by_its_principal_components():
     assert "principal component 1 of the code" in display.ax_.get_xlabel()
 
 
+def test_wide_code_without_variance_is_drawn_without_a_warning():
+    display = CodeDisplay.from_predictions(np.ones((5, 3)))
+    assert display.positions.tolist() == [[0, 0]] * 5
+
+
 def test_code_of_one_column_is_drawn_against_the_number_of_the_row():
     display = CodeDisplay.from_predictions([[0.5], [0.25]])
     assert display.positions.tolist() == [[0, 0.5], [1, 0.25]]
@@ -549,6 +600,17 @@ def test_each_label_has_its_points(y, names):
         ([[0.0, np.nan]], None, "codes contains NaN"),
         (np.zeros((2, 2)), [1], "inconsistent numbers of samples"),
         (np.zeros((30, 2)), np.arange(30), "at most 20 different labels.*has 30"),
+        *(
+            (np.zeros((len(y), 2)), y, "some are missing.*'unknown'")
+            for y in (
+                [np.nan, 1.0],
+                ["a", None],
+                [None],
+                pd.array([1, pd.NA]),
+                pd.array(["a", pd.NA]),
+                np.array(["a", np.nan], dtype=object),
+            )
+        ),
     ],
 )
 def test_codes_that_cannot_be_drawn_are_refused(codes, y, message, pyplot):
