@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 # than this part of the highest bar.
 CROWDED = 50
 
+# Scores are drawn within it: beyond larger ones, margins and ticks would overflow.
+LARGEST = 1e200
+
 
 class AnomalyScoreDisplay:
     """Histogram of anomaly scores, with the threshold that makes an outlier.
@@ -31,8 +34,9 @@ class AnomalyScoreDisplay:
     threshold parts the outliers from the rest, and where single rows lie.
 
     Axes are logarithmic where needed: that of the scores, with bins to match, if three
-    quarters of the rows would otherwise crowd in a fiftieth of it; that of the counts,
-    if the bars of a class would otherwise be lower than a fiftieth of the highest.
+    quarters of the rows would otherwise crowd in a fiftieth of it and their edges are
+    not given; that of the counts, if the bars of a class would otherwise be lower than
+    a fiftieth of the highest.
 
     Create one with :meth:`from_estimator` or :meth:`from_predictions`; all parameters
     are stored as attributes.
@@ -134,14 +138,17 @@ class AnomalyScoreDisplay:
         if ax is None:
             _, ax = plt.subplots()
 
-        anomaly = -self.scores
-        if _is_crowded(anomaly):
+        anomaly = _negate(self.scores)
+        has_edges = np.ndim(bins) > 0
+        if not has_edges and _is_crowded(anomaly):
             ax.set_xscale("log")
-        if ax.get_xscale() == "log" and np.isscalar(bins) and anomaly.min() > 0:
+        if not has_edges and ax.get_xscale() == "log" and anomaly.min() > 0:
             edges = (
                 10 ** np.histogram_bin_edges(np.log10(anomaly), bins=bins)
             ).tolist()
-            edges[0], edges[-1] = anomaly.min(), anomaly.max()  # rounding loses no row
+            # Rounding loses no row.
+            edges[0] = min(edges[0], anomaly.min())
+            edges[-1] = max(edges[-1], anomaly.max())
         else:
             edges = np.histogram_bin_edges(anomaly, bins=bins).tolist()
         self.histograms_ = {}
@@ -161,12 +168,12 @@ class AnomalyScoreDisplay:
         self.threshold_line_ = None
         if self.offset is not None:
             self.threshold_line_ = ax.axvline(
-                -self.offset, color="black", linestyle="--", label="threshold"
+                _negate(self.offset), color="black", linestyle="--", label="threshold"
             )
 
         self.marked_lines_ = {}
         for i, (label, scores) in enumerate((self.marked or {}).items()):
-            lines = [ax.axvline(-score, color=f"C{i + 2}") for score in scores]
+            lines = [ax.axvline(_negate(score), color=f"C{i + 2}") for score in scores]
             lines[0].set_label(label)  # one entry in the legend, however many rows
             self.marked_lines_[label] = lines
 
@@ -174,14 +181,16 @@ class AnomalyScoreDisplay:
         highest = [
             max(bar.get_height() for bar in bars) for bars in self.histograms_.values()
         ]
-        if CROWDED * min(highest) < max(highest):
+        seen = [height for height in highest if height > 0]  # given edges may miss some
+        if seen and CROWDED * min(seen) < max(seen):
             ax.set_yscale("log")
         if ax.get_yscale() == "linear":  # no fractions of a row
             ax.yaxis.set_major_locator(
                 MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True)
             )
         if ax.get_legend_handles_labels()[1]:
-            ax.legend()
+            for text in ax.legend().get_texts():
+                text.set_parse_math(False)  # names of the user's, `$` included
 
         self.ax_ = ax
         self.figure_ = ax.figure
@@ -258,7 +267,7 @@ class AnomalyScoreDisplay:
         detector = estimator[-1] if isinstance(estimator, Pipeline) else estimator
         is_error = (
             isinstance(detector, AutoencoderOutlierDetector)
-            and detector.score_method == "reconstruction"
+            and detector._score_method == "reconstruction"  # as it was when fitted
         )
         return cls.from_predictions(
             estimator.score_samples(X),
@@ -370,6 +379,11 @@ def import_pyplot(display: str) -> Any:
             "Install it with `python -m pip install matplotlib`."
         ) from error
     return plt
+
+
+def _negate(scores: Any) -> Any:
+    """Minus the scores, or one of them, within what an axis can show."""
+    return np.clip(np.negative(scores), -LARGEST, LARGEST)
 
 
 def _is_crowded(anomaly: NDArray[np.float64]) -> bool:

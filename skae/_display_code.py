@@ -125,6 +125,8 @@ class CodeDisplay:
                 loc="center left" if many else "best",
                 bbox_to_anchor=(1, 0.5) if many else None,
             )
+            for text in legend.get_texts():
+                text.set_parse_math(False)  # labels may hold a `$`
             for handle in legend.legend_handles:
                 if handle is not None:
                     handle.set(sizes=[24], alpha=1)
@@ -207,8 +209,8 @@ class CodeDisplay:
         Raises
         ------
         ValueError
-            If codes are not a finite table, or y differs in length or has more than 20
-            different labels.
+            If codes are not a finite table, or y differs in length, lacks a label or
+            has more than 20 different ones.
 
         Examples
         --------
@@ -221,6 +223,13 @@ class CodeDisplay:
         if y is not None:
             y = column_or_1d(y)
             check_consistent_length(codes, y)
+            if _has_missing(y):
+                raise ValueError(
+                    "y must have a label for each row, all numbers or all strings; "
+                    "some are missing, such as NaN or None, or of another type. Leave "
+                    "such rows out of codes and y, or give them a label of their own, "
+                    "such as -1 or 'unknown'."
+                )
             if (n_labels := len(np.unique(y))) > MAX_LABELS:
                 raise ValueError(
                     f"y must have at most {MAX_LABELS} different labels, each with its "
@@ -231,7 +240,8 @@ class CodeDisplay:
             codes = np.column_stack([np.arange(len(codes)), codes])
             names = ("row", "code 0")
         elif codes.shape[1] > 2 and len(codes) > 1:
-            pca = PCA(2, svd_solver="full").fit(codes)
+            with np.errstate(divide="ignore", invalid="ignore"):  # a constant code
+                pca = PCA(2, svd_solver="full").fit(codes)
             codes = pca.transform(codes)
             shares = np.nan_to_num(pca.explained_variance_ratio_)
             first, second = (
@@ -240,3 +250,11 @@ class CodeDisplay:
             )
             names = first, second
         return cls(positions=codes[:, :2], y=y, names=names).plot(ax)
+
+
+def _has_missing(y: NDArray) -> bool:
+    """Whether a label is missing or cannot be compared with the others."""
+    try:
+        return any(label is None or label != label for label in np.unique(y).tolist())
+    except TypeError:  # from None or pandas.NA among others
+        return True

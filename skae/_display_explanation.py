@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -18,13 +19,19 @@ from skae._display import import_pyplot
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+MAX_NAME_LENGTH = 30  # of a name that leaves the bars and their notes enough room
+MAX_DIGITS = 13  # what differs only beyond them is taken for the same number
+
 
 class ExplanationDisplay:
     """Bar chart of what each column adds to the anomaly of one row.
 
     The columns with the largest contributions are named, with the value observed and
     the one that the network expects from other columns; one more bar holds the others,
-    so that the bars add up to the anomaly of the row.
+    so that the bars add up to the anomaly of the row. Of a name that is longer than 30
+    characters, the beginning and the end are shown; those that then look alike have the
+    number of their column in front. Values have as many digits as tell the observed one
+    from the expected.
 
     Create one with :meth:`from_estimator` or :meth:`from_predictions`; all parameters
     are stored as attributes.
@@ -105,16 +112,29 @@ class ExplanationDisplay:
         -------
         display : ExplanationDisplay
             The display itself, with the artists as attributes.
+
+        Raises
+        ------
+        ValueError
+            If max_features is not an integer of at least 1.
         """
-        if max_features < 1:
-            raise ValueError(f"max_features must be at least 1. Got {max_features!r}.")
+        is_integer = isinstance(max_features, Integral) and max_features is not True
+        if not is_integer or max_features < 1:
+            raise ValueError(
+                f"max_features must be an integer of at least 1. Got {max_features!r}."
+            )
         plt = import_pyplot(type(self).__name__)
         n_features = len(self.contributions)
         order = np.argsort(-self.contributions, kind="stable")
         self.columns_, others = order[:max_features], order[max_features:]
         names = self.feature_names
+        shown = [
+            _shorten(str(names[j])) if names is not None else f"x{j}"
+            for j in self.columns_
+        ]
         labels = [
-            str(names[j]) if names is not None else f"x{j}" for j in self.columns_
+            f"x{j} {name}" if shown.count(name) > 1 else name
+            for j, name in zip(self.columns_, shown, strict=True)
         ]
         lengths = self.contributions[self.columns_].tolist()
         colors = ["C0"] * len(labels)
@@ -125,8 +145,9 @@ class ExplanationDisplay:
             colors.append("0.7")
             notes.append("")
         if ax is None:
+            width = 6.7 + 0.08 * max(10, *map(len, labels))  # in inches: room for names
             height = 1.4 + 0.36 * len(labels)
-            _, ax = plt.subplots(figsize=(7.5, height), layout="constrained")
+            _, ax = plt.subplots(figsize=(width, height), layout="constrained")
         positions = np.arange(len(labels))
         self.bars_ = ax.barh(positions, lengths, color=colors)
         self.texts_ = [
@@ -140,27 +161,36 @@ class ExplanationDisplay:
             )
             for position, length, note in zip(positions, lengths, notes, strict=True)
         ]
-        ax.set_yticks(positions, labels)
-        ax.invert_yaxis()  # the largest on top
+        ax.set_yticks(positions, labels, parse_math=False)  # names may hold a `$`
+        ax.yaxis.set_inverted(True)  # the largest on top
         total = self.contributions.sum()
         ax.set_xlabel(
             f"contribution to the anomaly score, {total:.3g}"
             + (f" in {n_features} columns" if len(others) else "")
         )
-        # The notes stand right of the bars: leave them the room that they take.
+        # The notes stand right of the bars: leave them the room that they take. An axis
+        # that is shared keeps what others need.
         longest = max(map(len, notes))
-        ax.set_xlim(0, max(lengths) * (1 + min(0.028 * longest, 1.2)) or 1.0)
+        right = max(lengths) * (1 + min(0.028 * longest, 1.2)) or 1.0
+        ax.update_datalim([(right, 0)], updatey=False)
+        ax.autoscale_view()
         self.ax_ = ax
         self.figure_ = ax.figure
         return self
 
     def _describe(self, column: int) -> str:
+        observed, expected = (
+            None if row is None else float(row[column])
+            for row in (self.observed, self.expected)
+        )
+        digits = 4
+        if observed is not None and expected is not None:
+            digits = _count_digits(observed, expected)
         parts = []
-        if self.observed is not None:
-            value = self.observed[column]
-            parts.append("missing" if np.isnan(value) else f"{value:.4g}")
-        if self.expected is not None:
-            parts.append(f"expected {self.expected[column]:.4g}")
+        if observed is not None:
+            parts.append("missing" if np.isnan(observed) else f"{observed:.{digits}g}")
+        if expected is not None:
+            parts.append(f"expected {expected:.{digits}g}")
         return ", ".join(parts)
 
     @classmethod
@@ -179,7 +209,8 @@ class ExplanationDisplay:
         estimator : estimator instance
             Fitted :class:`~skae.AutoencoderOutlierDetector`, or a fitted
             :class:`~sklearn.pipeline.Pipeline` that ends in one; the columns are then
-            those that its last step sees.
+            those that its last step sees, by the names that it or the earlier steps
+            have for them.
 
         X : {array-like, sparse matrix} of shape (n_features,) or (1, n_features)
             One row. A row of a frame keeps the names of its columns as a frame,
@@ -201,7 +232,7 @@ class ExplanationDisplay:
         NotFittedError
             If the estimator is not fitted.
         ValueError
-            If X is not one row.
+            If X is not one row, or max_features not an integer of at least 1.
 
         Examples
         --------
@@ -223,16 +254,23 @@ class ExplanationDisplay:
                 "X must be one row, of shape (n_features,) or (1, n_features); its "
                 f"shape is {np.shape(X)}. Pass X[[i]], or frame.iloc[[i]]."
             )
-        detector = estimator
+        detector, names = estimator, None
         if isinstance(estimator, Pipeline):
             detector = estimator[-1]
             if len(estimator) > 1:
                 X = estimator[:-1].transform(X)
-        names = getattr(detector, "feature_names_in_", None)
+                names = _name_outputs(estimator[:-1])
+        names = getattr(detector, "feature_names_in_", names)
         contributions, expected = detector.explain(X, return_expected=True)
+        # Read as `explain` reads it: sparse, and with any sign of a missing value.
+        observed = check_array(
+            X, accept_sparse=True, dtype=np.float64, ensure_all_finite="allow-nan"
+        )
+        if isinstance(observed, spmatrix | sparray):
+            observed = observed.toarray()
         return cls.from_predictions(
             contributions[0],
-            observed=np.asarray(X, dtype=np.float64)[0],
+            observed=observed[0],
             expected=expected[0],
             feature_names=names,
             max_features=max_features,
@@ -280,8 +318,8 @@ class ExplanationDisplay:
         Raises
         ------
         ValueError
-            If contributions are not one finite row, or the others differ from them in
-            length.
+            If contributions are not one finite row, the others differ from them in
+            length, or max_features is not an integer of at least 1.
 
         Examples
         --------
@@ -322,3 +360,29 @@ class ExplanationDisplay:
             )
         display = cls(**checked, feature_names=feature_names)
         return display.plot(ax, max_features=max_features)
+
+
+def _shorten(name: str) -> str:
+    """The name, without its middle if it is too long to be drawn."""
+    if len(name) <= MAX_NAME_LENGTH:
+        return name
+    half = MAX_NAME_LENGTH // 2
+    return f"{name[:half]}\N{HORIZONTAL ELLIPSIS}{name[half + 1 - MAX_NAME_LENGTH :]}"
+
+
+def _count_digits(observed: float, expected: float) -> int:
+    """How many significant digits show two of the difference; at least four."""
+    difference = abs(observed - expected)
+    if not difference > 0:  # or missing
+        return 4
+    larger = max(abs(observed), abs(expected))
+    digits = 2 + np.floor(np.log10(larger)) - np.floor(np.log10(difference))
+    return int(digits) if 4 < digits <= MAX_DIGITS else 4
+
+
+def _name_outputs(steps: Pipeline) -> Sequence[str] | None:
+    """What the steps call the columns that they return; None if they cannot tell."""
+    try:
+        return steps.get_feature_names_out()
+    except Exception:  # steps may be anybody's, and names are an ornament
+        return None

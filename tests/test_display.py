@@ -11,7 +11,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import SGDOneClassSVM
 from sklearn.neighbors import LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.svm import OneClassSVM
 
 from skae import (
@@ -56,6 +56,10 @@ def edges_of(bars):
 
 def positions_of(lines):
     return [line.get_xdata()[0] for line in lines]
+
+
+def labels_of(display):
+    return [label.get_text() for label in display.ax_.get_yticklabels()]
 
 
 def legend_of(display):
@@ -172,6 +176,9 @@ def test_axis_is_named_after_what_the_score_is(detector, correlated_rows):
         plain.fit(correlated_rows), correlated_rows
     )
     assert display.ax_.get_xlabel() == "reconstruction error"
+    plain.set_params(score_method="auto")  # the scores stay what they were fitted to be
+    display = AnomalyScoreDisplay.from_estimator(plain, correlated_rows)
+    assert display.ax_.get_xlabel() == "reconstruction error"
     forest = IsolationForest(n_estimators=5, random_state=0).fit(correlated_rows)
     display = AnomalyScoreDisplay.from_estimator(forest, correlated_rows)
     assert display.ax_.get_xlabel() == "anomaly score"
@@ -285,6 +292,49 @@ def test_class_too_small_to_see_makes_the_counts_logarithmic(n_rows, scale):
     assert AnomalyScoreDisplay.from_predictions(scores, y).ax_.get_yscale() == scale
 
 
+def test_given_edges_leave_the_scales_as_they_are():
+    anomaly = np.append(np.linspace(0.5, 5.0, 1000), [1e4, 1e5])
+    y = np.append(np.ones(1000), [-1, -1])  # no outlier is within the edges
+    edges = np.linspace(0.0, 5.0, 11)
+    display = AnomalyScoreDisplay.from_predictions(-anomaly, y, bins=edges)
+    assert display.ax_.get_xscale() == display.ax_.get_yscale() == "linear"
+    np.testing.assert_allclose(edges_of(display.histograms_["inliers"]), edges)
+    assert heights_of(display.histograms_["outliers"]) == [0] * 10
+
+
+@pytest.mark.parametrize("scores", [[-2.0], [-2.0, -2.0, -2.0]])
+def test_equal_scores_can_be_drawn_on_a_logarithmic_axis(scores, pyplot):
+    _, ax = pyplot.subplots()
+    ax.set_xscale("log")
+    display = AnomalyScoreDisplay.from_predictions(scores, ax=ax)
+    assert sum(heights_of(display.histograms_["rows"])) == len(scores)
+
+
+@pytest.mark.parametrize("smallest, scale", [(1.0, "log"), (0.0, "linear")])
+def test_score_as_low_as_numbers_go_is_in_view(smallest, scale):
+    lowest = np.finfo(np.float64).min
+    scores = np.append(-np.linspace(smallest, 5.0, 1000), lowest)
+    display = AnomalyScoreDisplay.from_predictions(
+        scores, offset=-4.0, marked={"far": lowest}
+    )
+    display.figure_.canvas.draw()  # without a warning
+    assert display.ax_.get_xscale() == scale
+    assert sum(heights_of(display.histograms_["rows"])) == 1001
+    left, right = display.ax_.get_xlim()
+    assert left < 4.0 < 1e100 < positions_of(display.marked_lines_["far"])[0] < right
+
+
+def test_names_in_the_legend_are_drawn_literally():
+    name = "$100_$"  # as a formula, it is not a valid one
+    codes, y = np.eye(2), ["a", name]
+    for display in (
+        AnomalyScoreDisplay.from_predictions([-1.0, -2.0], marked={name: -1.5}),
+        CodeDisplay.from_predictions(codes, y),
+    ):
+        display.figure_.canvas.draw()
+        assert name in legend_of(display)
+
+
 # ------------------------------------------------------------------- explanations
 
 
@@ -298,8 +348,7 @@ def test_explanation_has_a_bar_for_each_of_the_largest_and_one_for_the_rest(
     assert display.columns_.tolist() == largest.tolist()
     np.testing.assert_allclose(widths[:3], contributions[largest])
     np.testing.assert_allclose(sum(widths), -detector.score_samples([far_row])[0])
-    labels = [label.get_text() for label in display.ax_.get_yticklabels()]
-    assert labels == [f"x{j}" for j in largest] + ["2 others"]
+    assert labels_of(display) == [f"x{j}" for j in largest] + ["2 others"]
     assert display.ax_.yaxis_inverted()  # the largest is on top
 
 
@@ -323,13 +372,122 @@ def test_explanation_names_the_columns_of_a_frame_and_of_a_pipeline(correlated_r
         AutoencoderOutlierDetector((4, 2), epochs=2, random_state=0),
     ).fit(frame)
     display = ExplanationDisplay.from_estimator(pipeline, frame.iloc[[0]])
-    labels = [label.get_text() for label in display.ax_.get_yticklabels()]
-    assert sorted(labels) == list("abcde")
+    assert sorted(labels_of(display)) == list("abcde")
     scaled = pipeline[:-1].transform(frame.iloc[[0]])
     np.testing.assert_array_equal(display.observed, scaled.to_numpy()[0])
     np.testing.assert_array_equal(
         display.contributions, pipeline[-1].explain(scaled)[0]
     )
+
+
+def test_explanation_knows_the_names_that_earlier_steps_give(correlated_rows):
+    frame = pd.DataFrame(correlated_rows, columns=list("abcde"))
+    nameless = FunctionTransformer()  # lacks get_feature_names_out
+    for step, names in ((StandardScaler(), "abcde"), (nameless, None)):
+        pipeline = make_pipeline(
+            step,
+            FunctionTransformer(np.asarray, feature_names_out="one-to-one"),
+            AutoencoderOutlierDetector((4, 2), epochs=2, random_state=0),
+        ).fit(frame)
+        display = ExplanationDisplay.from_estimator(pipeline, frame.iloc[[0]])
+        expected = list(names or ["x0", "x1", "x2", "x3", "x4"])
+        assert sorted(labels_of(display)) == expected
+
+
+def test_explanation_takes_the_sparse_rows_of_an_earlier_step(correlated_rows):
+    colors = np.where(correlated_rows[:, :2] > 0, "red", "blue")
+    pipeline = make_pipeline(
+        OneHotEncoder(), AutoencoderOutlierDetector((4, 2), epochs=2, random_state=0)
+    ).fit(colors)
+    display = ExplanationDisplay.from_estimator(pipeline, colors[:1])
+    encoded = pipeline[:-1].transform(colors[:1])
+    np.testing.assert_array_equal(display.observed, encoded.toarray()[0])
+    assert f"x0_{colors[0, 0]}" in labels_of(display)
+
+
+def test_explanation_calls_a_missing_cell_of_whole_numbers_missing(correlated_rows):
+    frame = pd.DataFrame((10 * correlated_rows).astype(int), columns=list("abcde"))
+    frame = frame.astype("Int64")
+    frame.iloc[0, 1] = pd.NA
+    detector = AutoencoderOutlierDetector((4, 2), epochs=2, random_state=0).fit(frame)
+    display = ExplanationDisplay.from_estimator(detector, frame.iloc[[0]])
+    text = display.texts_[labels_of(display).index("b")].get_text()
+    assert text.startswith("missing, expected ")
+
+
+@pytest.mark.parametrize(
+    "observed, expected, text",
+    [
+        (101345.0, 101325.0, "101345, expected 101325"),
+        (20.06, 20.05, "20.06, expected 20.05"),
+        (0.123456, 0.123444, "0.123456, expected 0.123444"),
+        (7.125, 4.25, "7.125, expected 4.25"),
+        (123456.0, 3.5, "1.235e+05, expected 3.5"),
+        (1 / 3, np.nextafter(1 / 3, 1), "0.3333, expected 0.3333"),  # rounding
+        (1e5 / 3, 1e5 / 3, "3.333e+04, expected 3.333e+04"),
+        (0.0, 0.0, "0, expected 0"),
+        (-1.7e308, 1.7e308, "-1.7e+308, expected 1.7e+308"),
+    ],
+)
+def test_values_have_the_digits_that_tell_them_apart(observed, expected, text):
+    display = ExplanationDisplay.from_predictions(
+        [0.1], observed=[observed], expected=[expected]
+    )
+    assert display.texts_[0].get_text() == text
+
+
+@pytest.mark.parametrize("length", [10, 40, 70])
+def test_long_names_leave_all_in_the_picture(length):
+    names = [f"{j} column".ljust(length - 2, "m") + f" {j}" for j in range(5)]
+    display = ExplanationDisplay.from_predictions(
+        [0.5, 0.4, 0.3, 0.2, 0.1],
+        observed=np.full(5, -101345.678),
+        expected=np.full(5, -101325.678),
+        feature_names=names,
+        max_features=4,
+    )
+    labels = labels_of(display)[:-1]
+    assert all(len(label) <= 30 for label in labels)
+    for label, name in zip(labels, names, strict=False):
+        assert label == name or (label[:9], label[-9:]) == (name[:9], name[-9:])
+    display.figure_.canvas.draw()
+    whole = display.figure_.bbox
+    axis = [display.ax_.xaxis.label, *display.ax_.get_yticklabels()]
+    for text in [*display.texts_, *axis]:
+        box = text.get_window_extent()
+        assert whole.x0 <= box.x0 <= box.x1 <= whole.x1
+    assert display.ax_.bbox.width > whole.width / 3
+
+
+def test_long_names_that_look_alike_have_the_number_of_their_column():
+    names = [f"temperature of machine {j} at the outlet of the pump" for j in range(2)]
+    display = ExplanationDisplay.from_predictions(
+        [0.1, 0.3, 0.2], feature_names=[*names, "pressure"]
+    )
+    first, second, third = labels_of(display)
+    assert (first[:3], second, third[:3]) == ("x1 ", "pressure", "x0 ")
+
+
+def test_names_of_columns_are_drawn_literally():
+    name = "$100_$"  # as a formula, it is not a valid one
+    display = ExplanationDisplay.from_predictions([0.1], feature_names=[name])
+    display.figure_.canvas.draw()
+    assert labels_of(display) == [name]
+
+
+def test_explanation_drawn_again_on_its_axes_keeps_its_order():
+    display = ExplanationDisplay.from_predictions([0.1, 0.3])
+    assert display.plot(display.ax_).ax_.yaxis_inverted()
+
+
+@pytest.mark.parametrize("lengths", [(10.0, 0.1), (0.1, 10.0)])
+def test_explanations_that_share_an_axis_leave_room_for_each(lengths, pyplot):
+    _, axes = pyplot.subplots(2, sharex=True)
+    for length, ax in zip(lengths, axes, strict=True):
+        ExplanationDisplay.from_predictions([length], ax=ax)
+    left, right = axes[0].get_xlim()
+    assert left == 0
+    assert 10 < right < 20
 
 
 @pytest.mark.parametrize(
@@ -339,7 +497,14 @@ def test_explanation_names_the_columns_of_a_frame_and_of_a_pipeline(correlated_r
         ({"contributions": [[0.1, 0.2]]}, "contributions must be one row"),
         ({"contributions": [0.1], "observed": [1.0, 2.0]}, "observed must be one row"),
         ({"contributions": [0.1], "feature_names": ["a", "b"]}, "must name 1 columns"),
-        ({"contributions": [0.1], "max_features": 0}, "max_features must be at least"),
+        *(
+            (
+                {"contributions": [0.1], "max_features": max_features},
+                "max_features must be an integer of at least 1.*Got "
+                + repr(max_features),
+            )
+            for max_features in (0, 2.5, None, True)
+        ),
     ],
 )
 def test_explanation_that_cannot_be_drawn_is_refused(arguments, message, pyplot):
@@ -404,6 +569,11 @@ def test_wide_code_is_drawn_by_its_principal_components():
     assert "principal component 1 of the code" in display.ax_.get_xlabel()
 
 
+def test_wide_code_without_variance_is_drawn_without_a_warning():
+    display = CodeDisplay.from_predictions(np.ones((5, 3)))
+    assert display.positions.tolist() == [[0, 0]] * 5
+
+
 def test_code_of_one_column_is_drawn_against_the_number_of_the_row():
     display = CodeDisplay.from_predictions([[0.5], [0.25]])
     assert display.positions.tolist() == [[0, 0.5], [1, 0.25]]
@@ -430,6 +600,17 @@ def test_each_label_has_its_points(y, names):
         ([[0.0, np.nan]], None, "codes contains NaN"),
         (np.zeros((2, 2)), [1], "inconsistent numbers of samples"),
         (np.zeros((30, 2)), np.arange(30), "at most 20 different labels.*has 30"),
+        *(
+            (np.zeros((len(y), 2)), y, "some are missing.*'unknown'")
+            for y in (
+                [np.nan, 1.0],
+                ["a", None],
+                [None],
+                pd.array([1, pd.NA]),
+                pd.array(["a", pd.NA]),
+                np.array(["a", np.nan], dtype=object),
+            )
+        ),
     ],
 )
 def test_codes_that_cannot_be_drawn_are_refused(codes, y, message, pyplot):
