@@ -262,6 +262,8 @@ class ExplanationDisplay:
                 names = _name_outputs(estimator[:-1])
         names = getattr(detector, "feature_names_in_", names)
         contributions, expected = detector.explain(X, return_expected=True)
+        if names is not None and len(names) != contributions.shape[1]:
+            names = None  # the earlier steps miscount
         # Read as `explain` reads it: sparse, and with any sign of a missing value.
         observed = check_array(
             X, accept_sparse=True, dtype=np.float64, ensure_all_finite="allow-nan"
