@@ -383,7 +383,14 @@ def test_explanation_names_the_columns_of_a_frame_and_of_a_pipeline(correlated_r
 def test_explanation_knows_the_names_that_earlier_steps_give(correlated_rows):
     frame = pd.DataFrame(correlated_rows, columns=list("abcde"))
     nameless = FunctionTransformer()  # lacks get_feature_names_out
-    for step, names in ((StandardScaler(), "abcde"), (nameless, None)):
+    miscounting = FunctionTransformer(
+        np.asarray, feature_names_out=lambda _, names: names[:2]
+    )
+    for step, names in (
+        (StandardScaler(), "abcde"),
+        (nameless, None),
+        (miscounting, None),
+    ):
         pipeline = make_pipeline(
             step,
             FunctionTransformer(np.asarray, feature_names_out="one-to-one"),
