@@ -151,7 +151,6 @@ def compute_contributions(
     """
     is_missing = np.isnan(rows)
     shown = np.where(is_missing, mask_values, rows)
-
     outputs = forward(shown)
     anomaly = compute_anomaly(
         score_method, rows, [output.copy() for output in outputs], statistics
@@ -160,7 +159,7 @@ def compute_contributions(
     terms[is_missing] = 0.0
     squares = _compute_squares(score_method, shown, outputs, statistics)
     squares[is_missing] = 0.0
-    suspects = _find_suspects(np.abs(shown - mask_values), squares)
+    index = squares.sum(axis=1)
 
     def compute_squares_without(is_hidden: NDArray[np.bool_]) -> NDArray[np.float64]:
         outputs = forward(np.where(is_hidden, mask_values, shown))
@@ -168,9 +167,30 @@ def compute_contributions(
         squares[is_hidden] = 0.0
         return squares
 
-    numbers = np.arange(len(rows))
-    index = before = squares.sum(axis=1)
-    # The index with one suspect hidden, and the squares with the best one hidden.
+    suspects = _find_suspects(np.abs(shown - mask_values), squares)
+    shares = _hide_suspects(squares, suspects, is_missing, compute_squares_without)
+    n_observed = np.maximum((~is_missing).sum(axis=1, keepdims=True), 1)
+    contributions = terms / (len(statistics.residuals) * n_observed)
+    is_shared = np.isfinite(index) & np.isfinite(anomaly)
+    is_shared &= index >= np.finfo(np.float64).tiny
+    factor = anomaly[is_shared] / shares[is_shared].sum(axis=1)
+    contributions[is_shared] = shares[is_shared] * factor[:, np.newaxis]
+    return _share_out_overflow(contributions, anomaly)
+
+
+def _hide_suspects(
+    squares: NDArray[np.float64],
+    suspects: NDArray[np.intp],
+    is_missing: NDArray[np.bool_],
+    compute_squares_without: Callable[[NDArray[np.bool_]], NDArray[np.float64]],
+) -> NDArray[np.float64]:
+    """What the index loses by hiding each suspect, and the squares that are left.
+
+    The first to be hidden is the one without which the index is lowest. One that does
+    not lower it is shown again.
+    """
+    numbers = np.arange(len(squares))
+    # The index without each suspect alone, and the squares without the best one.
     alone = np.full(suspects.shape, np.inf)
     best_squares = squares.copy()
     is_hidden = is_missing.copy()
@@ -184,26 +204,19 @@ def compute_contributions(
         alone[:, i] = sums
     is_first = np.arange(suspects.shape[1]) == alone.argmin(axis=1)[:, np.newaxis]
     order = np.argsort(~is_first, axis=1, kind="stable")
-    shares = np.zeros(rows.shape)
+    left, index = squares.copy(), squares.sum(axis=1)
+    shares = np.zeros(squares.shape)
     for i, columns in enumerate(np.take_along_axis(suspects, order, axis=1).T):
         is_hidden[numbers, columns] = True
         new_squares = compute_squares_without(is_hidden) if i else best_squares
-        rest = new_squares.sum(axis=1)
-        helps = rest < index
-        shares[numbers[helps], columns[helps]] = (index - rest)[helps]
-        squares[helps] = new_squares[helps]
-        index = np.where(helps, rest, index)
+        sums = new_squares.sum(axis=1)
+        helps = sums < index
+        shares[numbers[helps], columns[helps]] = (index - sums)[helps]
+        left[helps] = new_squares[helps]
+        index = np.where(helps, sums, index)
         undone = numbers[~helps], columns[~helps]
         is_hidden[undone] = is_missing[undone]
-    shares += squares
-
-    n_observed = np.maximum((~is_missing).sum(axis=1, keepdims=True), 1)
-    contributions = terms / (len(statistics.residuals) * n_observed)
-    is_shared = np.isfinite(before) & np.isfinite(anomaly)
-    is_shared &= before >= np.finfo(np.float64).tiny
-    factor = anomaly[is_shared] / shares[is_shared].sum(axis=1)
-    contributions[is_shared] = shares[is_shared] * factor[:, np.newaxis]
-    return _share_out_overflow(contributions, anomaly)
+    return shares + left
 
 
 def _find_suspects(
