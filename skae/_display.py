@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -336,6 +337,11 @@ class AnomalyScoreDisplay:
         ValueError
             If scores are empty or not finite, or differ from y in length.
 
+        Warns
+        -----
+        UserWarning
+            If y has several labels, and none of them is -1.
+
         See Also
         --------
         AnomalyScoreDisplay.from_estimator : Draw the scores of a fitted detector.
@@ -353,6 +359,13 @@ class AnomalyScoreDisplay:
         if y is not None:
             y = column_or_1d(y)
             check_consistent_length(scores, y)
+            if len(kinds := np.unique(y)) > 1 and -1 not in kinds:
+                warnings.warn(
+                    "All rows are drawn as inliers: -1 marks an outlier, and the "
+                    f"labels in y are {kinds.tolist()}.",
+                    UserWarning,
+                    stacklevel=2,
+                )
         if offset is not None:
             # Some detectors of scikit-learn keep it as an array of one element.
             offset = _check_scores(offset, "offset").item()

@@ -210,7 +210,9 @@ class ExplanationDisplay:
             Fitted :class:`~skae.AutoencoderOutlierDetector`, or a fitted
             :class:`~sklearn.pipeline.Pipeline` that ends in one; the columns are then
             those that its last step sees, by the names that it or the earlier steps
-            have for them.
+            have for them. Their values are in the units of X if each earlier step keeps
+            the columns and can be inverted, as a scaler can; otherwise they are what
+            the last step sees.
 
         X : {array-like, sparse matrix} of shape (n_features,) or (1, n_features)
             One row. A row of a frame keeps the names of its columns as a frame,
@@ -254,12 +256,12 @@ class ExplanationDisplay:
                 "X must be one row, of shape (n_features,) or (1, n_features); its "
                 f"shape is {np.shape(X)}. Pass X[[i]], or frame.iloc[[i]]."
             )
-        detector, names = estimator, None
+        detector, steps, names = estimator, None, None
         if isinstance(estimator, Pipeline):
             detector = estimator[-1]
             if len(estimator) > 1:
-                X = estimator[:-1].transform(X)
-                names = _name_outputs(estimator[:-1])
+                steps = estimator[:-1]
+                X, names = steps.transform(X), _name_outputs(steps)
         names = getattr(detector, "feature_names_in_", names)
         contributions, expected = detector.explain(X, return_expected=True)
         if names is not None and len(names) != contributions.shape[1]:
@@ -270,6 +272,8 @@ class ExplanationDisplay:
         )
         if isinstance(observed, spmatrix | sparray):
             observed = observed.toarray()
+        if steps is not None:
+            observed, expected = _undo(steps, observed, expected)
         return cls.from_predictions(
             contributions[0],
             observed=observed[0],
@@ -348,6 +352,11 @@ class ExplanationDisplay:
             for name, row in rows.items()
             if row is not None
         }
+        if checked["contributions"].ndim != 1:
+            raise ValueError(
+                "contributions must be one row, of shape (n_features,); its shape is "
+                f"{checked['contributions'].shape}. Pass explain(X)[i]."
+            )
         n_features = len(checked["contributions"])
         for name, row in checked.items():
             if row.shape != (n_features,):
@@ -388,3 +397,19 @@ def _name_outputs(steps: Pipeline) -> Sequence[str] | None:
         return steps.get_feature_names_out()
     except Exception:  # steps may be anybody's, and names are an ornament
         return None
+
+
+def _undo(
+    steps: Pipeline, *rows: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], ...]:
+    """Rows in the units that the steps were given; as they are if that is not known."""
+    names = _name_outputs(steps)
+    given = getattr(
+        steps, "feature_names_in_", [f"x{j}" for j in range(len(rows[0].T))]
+    )
+    if names is None or list(names) != list(given):  # other columns, as from a PCA
+        return rows
+    try:
+        return tuple(np.asarray(steps.inverse_transform(row), float) for row in rows)
+    except Exception:  # a step without an inverse
+        return rows

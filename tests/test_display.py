@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.covariance import EllipticEnvelope
+from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import SGDOneClassSVM
@@ -184,6 +185,11 @@ def test_axis_is_named_after_what_the_score_is(detector, correlated_rows):
     assert display.ax_.get_xlabel() == "anomaly score"
     display = AnomalyScoreDisplay.from_predictions([-1.0, -2.0], name="distance")
     assert display.ax_.get_xlabel() == "distance"
+
+
+def test_labels_without_an_outlier_of_two_kinds_are_warned_of():
+    with pytest.warns(UserWarning, match=r"-1 marks an outlier.*\[0, 1\]"):
+        AnomalyScoreDisplay.from_predictions([-1.0, -2.0, -3.0], [0, 1, 1])
 
 
 def test_pipeline_is_drawn_with_the_threshold_of_its_last_step(correlated_rows):
@@ -374,7 +380,7 @@ def test_explanation_names_the_columns_of_a_frame_and_of_a_pipeline(correlated_r
     display = ExplanationDisplay.from_estimator(pipeline, frame.iloc[[0]])
     assert sorted(labels_of(display)) == list("abcde")
     scaled = pipeline[:-1].transform(frame.iloc[[0]])
-    np.testing.assert_array_equal(display.observed, scaled.to_numpy()[0])
+    np.testing.assert_allclose(display.observed, frame.iloc[0])
     np.testing.assert_array_equal(
         display.contributions, pipeline[-1].explain(scaled)[0]
     )
@@ -399,6 +405,38 @@ def test_explanation_knows_the_names_that_earlier_steps_give(correlated_rows):
         display = ExplanationDisplay.from_estimator(pipeline, frame.iloc[[0]])
         expected = list(names or ["x0", "x1", "x2", "x3", "x4"])
         assert sorted(labels_of(display)) == expected
+
+
+def test_explanation_of_a_pipeline_is_in_the_units_of_the_user(correlated_rows):
+    frame = pd.DataFrame(correlated_rows, columns=list("abcde"))
+    frame.iloc[0, 3] = np.nan
+    for X in (frame, frame.to_numpy()):
+        pipeline = make_pipeline(
+            StandardScaler(),
+            AutoencoderOutlierDetector((4, 2), epochs=2, random_state=0),
+        ).fit(X)
+        display = ExplanationDisplay.from_estimator(pipeline, X[:1])
+        np.testing.assert_allclose(display.observed, frame.iloc[0], rtol=1e-6)
+        scaler, last = pipeline
+        _, expected = last.explain(scaler.transform(X[:1]), return_expected=True)
+        np.testing.assert_allclose(
+            display.expected, expected[0] * scaler.scale_ + scaler.mean_
+        )
+
+
+def test_explanation_of_other_columns_is_in_their_units(correlated_rows):
+    pipeline = make_pipeline(
+        PCA(5), AutoencoderOutlierDetector((4, 2), epochs=2, random_state=0)
+    ).fit(correlated_rows)
+    display = ExplanationDisplay.from_estimator(pipeline, correlated_rows[:1])
+    codes = pipeline[:-1].transform(correlated_rows[:1])
+    np.testing.assert_allclose(display.observed, codes[0])
+
+
+def test_explanations_of_several_rows_are_refused(fitted, correlated_rows):
+    contributions = fitted.explain(correlated_rows[:2])
+    with pytest.raises(ValueError, match=r"\(2, 5\). Pass explain\(X\)\[i\]"):
+        ExplanationDisplay.from_predictions(contributions)
 
 
 def test_explanation_takes_the_sparse_rows_of_an_earlier_step(correlated_rows):
