@@ -143,12 +143,16 @@ def hold_back_calibration_rows(
     A weight says how often a row was seen: each time it is held back or not.
     """
     n_samples = weights.sum()
-    if not np.array_equal(weights, np.rint(weights)) or n_samples >= 1e9:
+    fractional = weights[weights != np.rint(weights)]
+    if len(fractional) or n_samples >= 1e9:
+        found = f"add up to {n_samples:g}"
+        if len(fractional):
+            found = f"hold {fractional[0]:g}"
         raise ValueError(
             "With calibration_fraction > 0, sample_weight must say how often a row was "
             "seen, in whole numbers that add up to less than 1e9: a p-value counts "
-            f"rows. The weights add up to {n_samples:g}. Set calibration_fraction=0 "
-            "and call calibrate with other rows after fit."
+            f"rows. The weights {found}. Set calibration_fraction=0 and call calibrate "
+            "with other rows after fit."
         )
     n_held_back = math.ceil(calibration_fraction * n_samples)
     n_needed = count_needed_rows(

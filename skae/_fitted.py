@@ -186,7 +186,7 @@ class FittedAutoencoder(
                 f"This {type(self).__name__} is fitted but not calibrated, and "
                 "p_values compares rows with calibration scores. Call calibrate(X) "
                 "with normal rows that fit has not seen, or set calibration_fraction, "
-                "for example to 0.2, before fit."
+                "for example to 0.2, before fit. (partial_fit forgets a calibration.)"
             )
         return compute_p_values(self.score_samples(X), self.calibration_scores_)
 
@@ -441,7 +441,7 @@ class FittedAutoencoder(
                 check_code(inputs, self._encode(X)),
                 constant_columns,
                 check_calibration(n_calibration_rows),
-                check_gap(scores, fresh_scores),
+                check_gap(scores, fresh_scores, self.offset_),
             ]
         )
 

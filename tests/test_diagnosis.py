@@ -158,12 +158,27 @@ def test_calibration_rows_of_a_detector_are_counted(make_detector, correlated_ro
 def test_fresh_scores_below_those_of_training_are_a_problem(shift, is_problem):
     rng = np.random.default_rng(0)
     training, fresh = rng.normal(size=1000), rng.normal(size=100) + shift
-    assert check_gap(training, fresh).is_problem is is_problem
+    assert check_gap(training, fresh, -9.0).is_problem is is_problem
+
+
+def test_share_of_fresh_rows_that_are_flagged_is_told(make_detector, correlated_rows):
+    detector = make_detector().fit(correlated_rows[:100])
+    fresh = correlated_rows[100:]
+    detector.calibrate(fresh, false_alarm_rate=0.2)
+    share = np.mean(detector.predict(fresh) == -1)
+    finding = find(detector.diagnose(correlated_rows[:100], fresh), "other")
+    assert finding.figure.endswith(f"of 100; flagged are {share:.1%}")
+
+
+def test_rows_in_other_units_are_not_called_badly_learnt(fitted, correlated_rows):
+    finding = find(fitted.diagnose(1e3 * correlated_rows), "variance that")
+    assert finding.is_problem
+    assert "X is not like the rows that fit was given" in finding.advice
 
 
 def test_few_low_scores_may_be_chance():
     training = np.linspace(-1.0, 0.0, 100)
-    assert not check_gap(training, np.array([-2.0, -0.5, -0.5, -0.5])).is_problem
+    assert not check_gap(training, np.array([-2.0, -0.5, -0.5, -0.5]), -1.5).is_problem
 
 
 def test_overtrained_detector_is_found_by_fresh_rows_or_by_calibration_scores(
@@ -187,7 +202,7 @@ def test_overtrained_detector_is_found_by_rows_that_its_fit_held_back(make_detec
     ).fit(X)
     finding = find(detector.diagnose(X), "other")
     assert finding.is_problem
-    assert finding.figure.endswith("of 200")
+    assert "% of 200; flagged are " in finding.figure
     held_back = X[np.isin(detector.score_samples(X), detector.calibration_scores_)]
     assert find(detector.diagnose(held_back), "other").is_problem is None
 
