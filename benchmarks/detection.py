@@ -30,8 +30,8 @@ MAX_ROWS = 10_000
 QUICK_TABLES = 5  # the smallest
 QUICK_ROWS = 500
 N_NEIGHBORS = 5
-# Of those that know no labels and take any table: all but ROD, SOD, COF, KPCA, AE1SVM,
-# DeepSVDD and AnoGAN, which take minutes or gigabytes where a table has 10,000 rows.
+# Those that learn without labels, and neither combine others nor take minutes or
+# gigabytes where a table has 10,000 rows.
 PYOD = {
     "AutoEncoder": "auto_encoder",
     "VAE": "vae",
