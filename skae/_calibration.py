@@ -147,7 +147,7 @@ def hold_back_calibration_rows(
     if len(fractional) or n_samples >= 1e9:
         found = f"add up to {n_samples:g}"
         if len(fractional):
-            found = f"hold {fractional[0]:g}"
+            found += f", and one is {fractional[0]:g}"
         raise ValueError(
             "With calibration_fraction > 0, sample_weight must say how often a row was "
             "seen, in whole numbers that add up to less than 1e9: a p-value counts "

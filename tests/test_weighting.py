@@ -258,7 +258,9 @@ def test_bad_weights_are_an_error_and_change_nothing(
 
 def test_p_values_need_weights_that_count_rows(make_detector, correlated_rows):
     detector = make_detector(calibration_fraction=0.2)
-    with pytest.raises(ValueError, match="in whole numbers.*add up to 100.*calibrate"):
+    with pytest.raises(
+        ValueError, match="in whole numbers.*add up to 100, and one is 0.5.*calibrate"
+    ):
         detector.fit(correlated_rows, sample_weight=np.full(200, 0.5))
 
 
