@@ -14,7 +14,7 @@ from skae._scaling import Table, compute_extremes
 
 STILL_FALLING = 0.05  # of the loss, over the last tenth of the epochs
 LITTLE_EXPLAINED = 0.1  # of the variance
-FOREIGN = -1.0  # an untrained network errs less than twice as much as the means do
+FOREIGN = -2.0  # three times the error of the means; untrained networks have twice it
 COPIED = 0.9  # of the variance of rows whose cells do not belong together
 MANY_DEAD_UNITS = 0.5
 TAIL = 0.05  # quantile of the training scores below which other rows are counted

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MAX_NAME_LENGTH = 30  # of a name that leaves the bars and their notes enough room
+# What scikit-learn's transformers raise that have no names or no inverse.
+CANNOT = (AttributeError, ValueError, TypeError, NotImplementedError)
 MAX_DIGITS = 13  # what differs only beyond them is taken for the same number
 
 
@@ -260,7 +262,7 @@ class ExplanationDisplay:
         if isinstance(estimator, Pipeline):
             detector = estimator[-1]
             if len(estimator) > 1:
-                steps = estimator[:-1]
+                steps, given = estimator[:-1], X
                 X, names = steps.transform(X), _name_outputs(steps)
         names = getattr(detector, "feature_names_in_", names)
         contributions, expected = detector.explain(X, return_expected=True)
@@ -273,7 +275,7 @@ class ExplanationDisplay:
         if isinstance(observed, spmatrix | sparray):
             observed = observed.toarray()
         if steps is not None:
-            observed, expected = _undo(steps, observed, expected)
+            observed, expected = _undo(steps, given, observed, expected)
         return cls.from_predictions(
             contributions[0],
             observed=observed[0],
@@ -395,21 +397,31 @@ def _name_outputs(steps: Pipeline) -> Sequence[str] | None:
     """What the steps call the columns that they return; None if they cannot tell."""
     try:
         return steps.get_feature_names_out()
-    except Exception:  # steps may be anybody's, and names are an ornament
+    except CANNOT:
         return None
 
 
 def _undo(
-    steps: Pipeline, *rows: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], ...]:
-    """Rows in the units that the steps were given; as they are if that is not known."""
+    steps: Pipeline,
+    given: ArrayLike,
+    observed: NDArray[np.float64],
+    expected: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Both rows in the units of the given one; as they are if the steps forbid it."""
     names = _name_outputs(steps)
-    given = getattr(
-        steps, "feature_names_in_", [f"x{j}" for j in range(len(rows[0].T))]
-    )
-    if names is None or list(names) != list(given):  # other columns, as from a PCA
-        return rows
+    own_names = [f"x{column}" for column in range(observed.shape[1])]
+    if names is None or list(names) != list(
+        getattr(steps, "feature_names_in_", own_names)
+    ):  # other columns, as from a PCA
+        return observed, expected
     try:
-        return tuple(np.asarray(steps.inverse_transform(row), float) for row in rows)
-    except Exception:  # a step without an inverse
-        return rows
+        as_given = check_array(given, dtype=np.float64, ensure_all_finite="allow-nan")
+        rows = [
+            np.asarray(steps.inverse_transform(row), dtype=np.float64)
+            for row in (observed, expected)
+        ]
+    except CANNOT:
+        return observed, expected
+    # A step without an inverse may hand on what it is given, as FunctionTransformer.
+    is_inverse = np.allclose(rows[0], as_given, rtol=1e-6, equal_nan=True)
+    return (rows[0], rows[1]) if is_inverse else (observed, expected)

@@ -9,6 +9,7 @@ from sklearn.covariance import EllipticEnvelope
 from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 from sklearn.exceptions import NotFittedError
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import SGDOneClassSVM
 from sklearn.neighbors import LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
@@ -424,13 +425,24 @@ def test_explanation_of_a_pipeline_is_in_the_units_of_the_user(correlated_rows):
         )
 
 
-def test_explanation_of_other_columns_is_in_their_units(correlated_rows):
+@pytest.mark.parametrize(
+    "step",
+    [
+        PCA(5),  # other columns, though as many
+        FunctionTransformer(np.tanh, feature_names_out="one-to-one"),  # no inverse
+        SimpleImputer(),  # an inverse that raises
+    ],
+    ids=repr,
+)
+def test_values_that_cannot_be_undone_are_what_the_detector_sees(step, correlated_rows):
     pipeline = make_pipeline(
-        PCA(5), AutoencoderOutlierDetector((4, 2), epochs=2, random_state=0)
+        StandardScaler(),
+        step,
+        AutoencoderOutlierDetector((4, 2), epochs=2, random_state=0),
     ).fit(correlated_rows)
     display = ExplanationDisplay.from_estimator(pipeline, correlated_rows[:1])
-    codes = pipeline[:-1].transform(correlated_rows[:1])
-    np.testing.assert_allclose(display.observed, codes[0])
+    seen = pipeline[:-1].transform(correlated_rows[:1])
+    np.testing.assert_allclose(display.observed, seen[0])
 
 
 def test_explanations_of_several_rows_are_refused(fitted, correlated_rows):
