@@ -20,7 +20,7 @@ import numpy as np
 import skae
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.append(str(ROOT / "tests"))
+sys.path.append(str(ROOT / "tests" / "files"))
 import corruption  # noqa: E402
 
 MAX_SHOWN = 10

@@ -1,29 +1,83 @@
-"""The detector: its parameters, and the story of fitting."""
+"""The detector: parameters, documentation, validation, and the story of `fit`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike
-from sklearn.base import _fit_context
-from sklearn.utils import check_random_state
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import sparray, spmatrix
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    OutlierMixin,
+    TransformerMixin,
+    _fit_context,
+)
+from sklearn.exceptions import NotFittedError
+from sklearn.utils import Tags, assert_all_finite, check_array, check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skae._fitted import Input
-from skae._learning import LearningAutoencoder
-from skae._scaling import ScaledRows
-from skae._stream import add_rows
-from skae._weighting import none_if_equal
+from skae._learning._learn import Learnt, learn, learn_part
+from skae._learning._network import get_keras_models, make_keras_activation
+from skae._learning._recipe import (
+    Recipe,
+    SerializedOptimizer,
+    deserialize_optimizer,
+    draw_seed,
+    draw_seeds,
+    make_recipe,
+    serialize_optimizer,
+)
+from skae._learning._training import Surroundings
+from skae._model import LOWEST_SCORE, Model
+from skae._scoring._diagnosis import (
+    Diagnosis,
+    check_calibration,
+    check_columns,
+    check_gap,
+    check_loss,
+)
+from skae._scoring._ranking import rank_against_synthetic, rank_by_labels
+from skae._scoring._threshold import (
+    CalibrationRows,
+    check_calibration_rows,
+    check_false_alarm_rate,
+    compute_calibrated_offset,
+    compute_conformal_offset,
+    compute_offset,
+    compute_p_values,
+    hold_back,
+)
+from skae._tables._reading import Table, WeightedTable, find_observed, take_rows
+from skae._tables._sample import Stream, add_rows, draw_sample, start_stream
+from skae._tables._weighting import (
+    check_weights,
+    merge_rows,
+    none_if_equal,
+)
+from skae._version import __version__
 
 if TYPE_CHECKING:
     import keras
     from joblib import Memory
 
+Input: TypeAlias = ArrayLike | spmatrix | sparray
 
-class AutoencoderOutlierDetector(LearningAutoencoder):
+VALIDATION: dict[str, Any] = {
+    "accept_sparse": "csr",
+    "dtype": [np.float64, np.float32],
+    "ensure_all_finite": "allow-nan",
+}
+STATE_FORMAT = 2
+
+
+class AutoencoderOutlierDetector(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, BaseEstimator
+):
     """Outlier detection with an autoencoder.
 
     An encoder maps each row to a code, a decoder maps the code back; both are trained
@@ -345,6 +399,9 @@ class AutoencoderOutlierDetector(LearningAutoencoder):
         self.verbose = verbose
         self.random_state = random_state
 
+    n_features_in_: int
+    feature_names_in_: NDArray
+
     # ------------------------------------------------------------------ fitting
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -395,19 +452,15 @@ class AutoencoderOutlierDetector(LearningAutoencoder):
             If the scaled columns leave the range of the output activation, or if all
             cells of a row are missing: it is left out.
         """
-        with self._unchanged_on_failure():
-            X, weights = self._take_in(X, sample_weight, reset=True)
-            seeds = self._draw_seeds(check_random_state(self.random_state))
-            is_continued = self.warm_start and hasattr(self, "_weights")
-            X, weights, calibration = self._hold_back(
-                X, weights, seeds.calibration, is_continued
-            )
-            rows = self._fit_scaling(X, weights)
-            start = self._begin(seeds.weights, is_continued)
-            self._keep(self._train(rows, start, seeds, callbacks, is_continued))
-            sample = self._take_sample(rows, seeds.sample)
-            self._set_threshold(rows, self._fit_score(sample), calibration)
-            self.__dict__.pop("_stream", None)
+        blank = self._make_blank()
+        table = self._read(X, sample_weight, seen_by=blank)
+        seeds = draw_seeds(check_random_state(self.random_state), self.n_estimators)
+        past = self._model if self.warm_start and self._is_fitted else None
+        table, calibration = self._hold_back(table, seeds.calibration, past)
+        recipe, surroundings = self._make_recipe(), self._see_surroundings(callbacks)
+        learnt = learn(table, recipe, seeds, self.score_method, surroundings, past)
+        offset, scores = self._draw_line(learnt.model, table, calibration)
+        self._take_over(blank, learnt, offset, scores, stream=None)
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -478,19 +531,531 @@ class AutoencoderOutlierDetector(LearningAutoencoder):
         array([-1, -1, -1])
         """
         self._validate_params()  # which scikit-learn leaves out once it is fitted
-        with self._unchanged_on_failure():
-            is_continued = hasattr(self, "_weights")
-            X, weights = self._take_in(X, sample_weight, reset=not is_continued)
-            stream = self._stream or self._start_stream()
-            seeds = self._draw_seeds(stream.make_rng())
-            stream = add_rows(stream, X, weights, seeds.sample)
-            if stream.is_judged_by:
-                past_rows = self._fit_scaling(stream.rows, stream.counts)
-            start = self._begin(seeds.weights, is_continued)
-            rows = ScaledRows(X, self._center, self._scale, none_if_equal(weights))
-            past_curve = self.loss_curve_ if is_continued else []
-            self._keep(self._go_on(rows, start, seeds, stream), past_curve)
-            self.calibration_scores_ = None
-            if stream.is_judged_by:
-                self._set_threshold(past_rows, self._fit_score(past_rows), None)
+        past = self._model if self._is_fitted else None
+        seen_by = self._make_blank() if past is None else self
+        table = self._read(X, sample_weight, seen_by)
+        stream = getattr(self, "_stream", None) or self._start_stream(table)
+        seeds = draw_seeds(stream.make_rng(), self.n_estimators)
+        stream = add_rows(stream, *table, seeds.sample)
+        recipe, surroundings = self._make_recipe(), self._see_surroundings(())
+        learnt, stream = learn_part(
+            table, recipe, seeds, self.score_method, surroundings, past, stream
+        )
+        if past is not None:
+            learnt = learnt.after(self.loss_curve_)
+        if stream.sample is not None:
+            offset, _ = self._draw_line(learnt.model, stream.sample, None)
+        else:
+            offset = self.offset_
+        self._take_over(seen_by, learnt, offset, None, stream)
         return self
+
+    @property
+    def _is_fitted(self) -> bool:
+        return hasattr(self, "_model")
+
+    def _make_blank(self) -> Self:
+        """An estimator of this kind that takes down the columns in this one's stead.
+
+        What fails on the way then leaves no trace.
+        """
+        return type(self).__new__(type(self))
+
+    def _read(
+        self, X: Input, sample_weight: ArrayLike | None, seen_by: Self
+    ) -> WeightedTable:
+        """The distinct rows of X that count, with their weights."""
+        X = validate_data(seen_by, X, reset=seen_by is not self, **VALIDATION)
+        weights = check_weights(sample_weight, X)
+        weighted = np.flatnonzero(weights)
+        X, weights = take_rows(X, weighted), weights[weighted]
+        observed = find_observed(X, stacklevel=6)
+        return merge_rows(take_rows(X, observed), weights[observed])
+
+    def _make_recipe(self) -> Recipe:
+        return make_recipe(self.get_params(deep=False))
+
+    def _see_surroundings(self, callbacks: Sequence[Any] | None) -> Surroundings:
+        """What trains along; the cache only if a seed says what is drawn."""
+        if callbacks is not None and not isinstance(callbacks, Sequence):
+            raise TypeError(
+                "callbacks must be a list of keras.callbacks.Callback. Got "
+                f"{callbacks!r} instead."
+            )
+        memory = self.memory if isinstance(self.random_state, Integral) else None
+        return Surroundings(callbacks or (), self.verbose, memory)
+
+    def _start_stream(self, table: WeightedTable) -> Stream:
+        """A stream without rows; its seed is that of all later calls."""
+        seed = draw_seed(check_random_state(self.random_state))
+        return start_stream(table.X.shape[1], seed, follows_fit=self._is_fitted)
+
+    def _hold_back(
+        self, table: WeightedTable, seed: int, past: Model | None
+    ) -> tuple[WeightedTable, CalibrationRows | None]:
+        """Rows to fit on, and those that only calibrate."""
+        if not self.calibration_fraction:
+            return table, None
+        if past is not None:
+            raise ValueError(
+                f"calibration_fraction={self.calibration_fraction!r} holds rows back "
+                "that the network has not seen, but with warm_start=True it goes on "
+                "from weights that may have been trained on them. Set "
+                "calibration_fraction=0 and call calibrate with rows that no fit has "
+                "seen, or start anew with warm_start=False."
+            )
+        return hold_back(table, self.calibration_fraction, self.contamination, seed)
+
+    def _draw_line(
+        self, model: Model, table: WeightedTable, calibration: CalibrationRows | None
+    ) -> tuple[float, NDArray[np.float64] | None]:
+        """The threshold, and the scores of the rows that calibrate, if any do."""
+        if calibration is None:
+            weights = none_if_equal(table.weights)
+            scores = model.score(table.X)
+            return compute_offset(scores, self.contamination, weights), None
+        scores = np.sort(np.repeat(model.score(calibration.X), calibration.counts))
+        return compute_calibrated_offset(scores, self.contamination), scores
+
+    def _take_over(
+        self,
+        seen_by: Self,
+        learnt: Learnt,
+        offset: float,
+        calibration_scores: NDArray[np.float64] | None,
+        stream: Stream | None,
+    ) -> None:
+        """All that a fit changes."""
+        if seen_by is not self:
+            self.n_features_in_ = seen_by.n_features_in_
+            if hasattr(self, "feature_names_in_"):
+                del self.feature_names_in_
+            if hasattr(seen_by, "feature_names_in_"):
+                self.feature_names_in_ = seen_by.feature_names_in_
+        self._model, self._stream = learnt.model, stream
+        self.offset_, self.calibration_scores_ = offset, calibration_scores
+        self.loss_curve_ = learnt.loss_curve
+        self.validation_loss_curve_ = learnt.validation_loss_curve
+        self.n_iter_ = len(learnt.loss_curve)
+
+    # -------------------------------------------------------------- calibration
+
+    def calibrate(self, X: Input, *, false_alarm_rate: float | None = None) -> Self:
+        """Keep the scores of fresh normal rows, and move the threshold, untrained.
+
+        Afterwards `p_values` compares rows with these. With `false_alarm_rate`,
+        `offset_` is moved so that a new normal row is flagged with at most that
+        probability: those with a p-value of at most `false_alarm_rate` are. That holds
+        on average over the draw of the rows in X and of the new row, for any number of
+        rows in X, if these and the new row are drawn alike and `fit` has not seen them.
+        Given X, the rate of many new rows scatters about its mean by about
+        ``sqrt(false_alarm_rate / len(X))``.
+
+        Calibrate again, without training again, when the normal rows have changed. A
+        later `fit` forgets the calibration.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Normal rows that `fit` has not seen; at least ``1 / false_alarm_rate - 1``
+            of them, or 9 without a rate.
+
+        false_alarm_rate : float, default=None
+            Largest probability, in (0, 1), that a new normal row is flagged. None
+            leaves `offset_` where it is.
+
+        Returns
+        -------
+        self : AutoencoderOutlierDetector
+            The calibrated detector. If calibration fails, it is left as it was.
+
+        Raises
+        ------
+        NotFittedError
+            If the detector is not fitted.
+        ValueError
+            If X or the rate is invalid, or X has too few rows for the rate.
+
+        Warns
+        -----
+        UserWarning
+            If all cells of a row are missing: it is left out.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_breast_cancer
+        >>> from skae import AutoencoderOutlierDetector
+        >>> X, y = load_breast_cancer(return_X_y=True)
+        >>> benign = X[y == 1]
+        >>> detector = AutoencoderOutlierDetector((16, 4), random_state=0)
+        >>> detector.fit(benign[:200]).calibrate(benign[200:], false_alarm_rate=0.05)
+        AutoencoderOutlierDetector(hidden_layer_sizes=(16, 4), random_state=0)
+        >>> detector.p_values(X[y == 0][:3]).round(3)
+        array([0.006, 0.006, 0.006])
+        """
+        check_false_alarm_rate(false_alarm_rate)
+        X = self._validate(X)
+        X = take_rows(X, find_observed(X, stacklevel=4))
+        check_calibration_rows(X.shape[0], false_alarm_rate)
+        scores = np.sort(self._model.score(X))
+        if false_alarm_rate is not None:
+            self.offset_ = compute_conformal_offset(scores, float(false_alarm_rate))
+        self.calibration_scores_ = scores
+        return self
+
+    def p_values(self, X: Input) -> NDArray[np.float64]:
+        """How probable a score as low as each row's is among normal rows.
+
+        The conformal p-value [5]_ of a row is ``(1 + k) / (1 + n)``, with k the number
+        of the n calibration scores that are not above its score. A new normal row has a
+        p-value of at most a with probability at most a, for any a, on average over the
+        draw of the calibration rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        p_values : ndarray of shape (n_samples,)
+            In (0, 1]; small means anomalous.
+
+        Raises
+        ------
+        NotFittedError
+            If the detector is not fitted, or fitted but not calibrated.
+
+        See Also
+        --------
+        scipy.stats.false_discovery_control : Choose among many rows so that few of the
+            chosen are false alarms.
+        """
+        check_is_fitted(self)
+        if self.calibration_scores_ is None:
+            raise NotFittedError(
+                f"This {type(self).__name__} is fitted but not calibrated, and "
+                "p_values compares rows with calibration scores. Call calibrate(X) "
+                "with normal rows that fit has not seen, or set calibration_fraction, "
+                "for example to 0.2, before fit. (partial_fit forgets a calibration.)"
+            )
+        return compute_p_values(self.score_samples(X), self.calibration_scores_)
+
+    # ------------------------------------------------------------------ scoring
+
+    def score_samples(self, X: Input) -> NDArray[np.float64]:
+        """Score of each row; larger means more normal.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,)
+            By `score_method`; never positive. A mean over the observed cells; 0 if
+            there are none.
+
+        Warns
+        -----
+        UserWarning
+            If all cells of a row are missing.
+        """
+        check_is_fitted(self)
+        unchecked = VALIDATION | {"ensure_all_finite": False}
+        X = validate_data(self, X, reset=False, **unchecked)
+        scores = self._model.score(X)
+        # An infinite cell gives the lowest score. To look for one in all of X first
+        # would take a fifth of the time.
+        if (scores == LOWEST_SCORE).any():
+            with np.errstate(invalid="ignore"):
+                assert_all_finite(X, allow_nan=True, input_name="X")
+        return scores
+
+    def decision_function(self, X: Input) -> NDArray[np.float64]:
+        """Score of each row relative to the threshold; negative means outlier.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        decision : ndarray of shape (n_samples,)
+            ``score_samples(X) - offset_``.
+        """
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X: Input) -> NDArray[np.int64]:
+        """Label of each row: +1 for an inlier, -1 for an outlier.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+        """
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+    def score(self, X: Input, y: ArrayLike | None = None) -> float:
+        """Area under the ROC curve of telling inliers from outliers.
+
+        With labels, of the rows of X. Without, of the rows of X against synthetic
+        anomalies: each is a row of X with one column's value taken from another row,
+        the same ones in every call. It rules out codes too narrow for the relations
+        between columns; it does not rise with the width by construction, as minus the
+        reconstruction error would, but it may. It says nothing about the threshold.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        y : array-like of shape (n_samples,), default=None
+            -1 marks an outlier, every other label an inlier.
+
+        Returns
+        -------
+        score : float
+            1 is perfect, 0.5 is chance.
+
+        Warns
+        -----
+        UndefinedMetricWarning
+            If y knows only one kind, or if X is too small to make anomalies; the score
+            is nan.
+        """
+        X = self._validate(X)
+        if y is None:
+            return rank_against_synthetic(self._model.score, X)
+        return rank_by_labels(self._model.score, X, y)
+
+    def _validate(self, X: Input) -> Table:
+        check_is_fitted(self)
+        return validate_data(self, X, reset=False, **VALIDATION)
+
+    def explain(
+        self, X: Input, *, return_expected: bool = False
+    ) -> NDArray[np.float64] | tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """What each column adds to the anomaly of each row.
+
+        One odd value spoils the reconstruction of other columns too, so that large
+        errors alone do not tell which column is at fault. Therefore the three most
+        suspicious columns of a row are hidden one after the other, as if their values
+        were missing. What the squared errors, and a tenth of the squared deviations of
+        the output, lose by it is the share of that column [6]_; of what is left after
+        the last one, column j gets the terms that carry its index. The shares are
+        scaled to the anomaly of the row. It takes six forward passes, and four more
+        with `return_expected`, where scoring takes one.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        return_expected : bool, default=False
+            Whether to return the expected values, too.
+
+        Returns
+        -------
+        contributions : ndarray of shape (n_samples, n_features)
+            Never negative; larger means more anomalous; 0 for a missing cell. The sum
+            over a row is ``-score_samples(X)``, within rounding.
+
+        expected : ndarray of shape (n_samples, n_features)
+            What the network expects of each cell when it and every fourth column from
+            it on are masked, in the units of X. Only with `return_expected`.
+
+        See Also
+        --------
+        reconstruct : What the network makes of a row as it is.
+        """
+        X = self._validate(X)
+        contributions = self._model.explain(X)
+        return (
+            (contributions, self._model.expect(X)) if return_expected else contributions
+        )
+
+    def diagnose(self, X: Input, X_fresh: Input | None = None) -> Diagnosis:
+        """What a practitioner would check, each with a figure and what to do.
+
+        Whether the loss still falls (at a rate that ends at 0 it hardly ever does: try
+        more `epochs` to be sure), how much of the rows the network gives back,
+        whether it copies even rows whose cells do not belong together, how many code
+        units are dead, which columns are constant, how many rows calibrate, and whether
+        rows that it has not been trained on score lower than those that it has.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            The rows given to `fit`, or some of them; 10,000 are looked at.
+
+        X_fresh : {array-like, sparse matrix}, default=None
+            Normal rows that `fit` has not seen. None takes the calibration scores, if
+            there are any, and leaves the rows that have them out of X.
+
+        Returns
+        -------
+        diagnosis : tuple of Finding
+            To be printed. Each finding is a named tuple of `name`, `is_problem` (None
+            if it could not be measured), `figure` and `advice`; those with a problem
+            are listed in `diagnosis.problems`.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_wine
+        >>> from skae import AutoencoderOutlierDetector
+        >>> X, _ = load_wine(return_X_y=True)
+        >>> detector = AutoencoderOutlierDetector((16, 4), random_state=0).fit(X[:120])
+        >>> diagnosis = detector.diagnose(X[:120], X[120:])
+        >>> diagnosis[-1].is_problem
+        True
+        """
+        X = self._validate(X)
+        X = take_rows(X, find_observed(X, stacklevel=4))
+        names = getattr(self, "feature_names_in_", range(X.shape[1]))
+        constant_columns = check_columns(X, names)
+        X = X[draw_sample(X.shape[0], X.shape[1], seed=0)]
+        scores, fresh_scores = self._model.score(X), self.calibration_scores_
+        if X_fresh is not None:
+            X_fresh = self._validate(X_fresh)
+            X_fresh = take_rows(X_fresh, find_observed(X_fresh, stacklevel=4))
+            fresh_scores = self._model.score(X_fresh)
+        elif fresh_scores is not None:  # rows of X that fit held back, to the bit
+            scores = scores[~np.isin(scores, fresh_scores)]
+        n_calibration_rows = (
+            0 if self.calibration_scores_ is None else len(self.calibration_scores_)
+        )
+        return Diagnosis(
+            [
+                check_loss(self.loss_curve_),
+                *self._model.inspect(X),
+                constant_columns,
+                check_calibration(n_calibration_rows),
+                check_gap(scores, fresh_scores, self.offset_),
+            ]
+        )
+
+    # ------------------------------------------------- codes and reconstructions
+
+    def transform(self, X: Input) -> NDArray[np.float64]:
+        """The code of each row.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_codes)
+            As many columns as the last of `hidden_layer_sizes`, for each network.
+        """
+        X = self._validate(X)
+        return self._model.encode(X)
+
+    def inverse_transform(self, Z: ArrayLike) -> NDArray[np.float64]:
+        """The row that each code stands for, in the units of X.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n_samples, n_codes)
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+        """
+        check_is_fitted(self)
+        Z = check_array(Z, dtype=[np.float64, np.float32], input_name="Z")
+        n_codes = self._n_features_out
+        if Z.shape[1] != n_codes:
+            raise ValueError(
+                f"Z has {Z.shape[1]} columns, but the code of this "
+                f"{type(self).__name__} has {n_codes}. Pass what transform returns."
+            )
+        return self._model.decode(Z)
+
+    def reconstruct(self, X: Input) -> NDArray[np.float64]:
+        """What the network makes of each row, in the units of X.
+
+        In a missing cell that is what the observed ones lead it to expect.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        X_reconstructed : ndarray of shape (n_samples, n_features)
+        """
+        X = self._validate(X)
+        return self._model.reconstruct(X)
+
+    @property
+    def _n_features_out(self) -> int:
+        return self._model.n_codes
+
+    @property
+    def model_(self) -> keras.Model:
+        """The autoencoder as a Keras model, in the units of X."""
+        return self._make_keras_model("autoencoder")
+
+    @property
+    def encoder_(self) -> keras.Model:
+        """The encoder as a Keras model, from rows in the units of X to codes."""
+        return self._make_keras_model("encoder")
+
+    @property
+    def decoder_(self) -> keras.Model:
+        """The decoder as a Keras model, from codes to rows in the units of X."""
+        return self._make_keras_model("decoder")
+
+    def _make_keras_model(self, name: str) -> keras.Model:
+        check_is_fitted(self)
+        return get_keras_models(self._model)[name]
+
+    # ------------------------------------------------------ state and conventions
+
+    @property
+    def optimizer(self) -> str | keras.optimizers.Optimizer:
+        """The parameter; a prototype comes out of a pickle when it is asked for."""
+        optimizer = self.__dict__["optimizer"]
+        if isinstance(optimizer, SerializedOptimizer):
+            optimizer = self.__dict__["optimizer"] = deserialize_optimizer(optimizer)
+        return optimizer
+
+    @optimizer.setter
+    def optimizer(self, optimizer: str | keras.optimizers.Optimizer) -> None:
+        self.__dict__["optimizer"] = optimizer
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Parameters and plain arrays.
+
+        Of skae's own types only an optimizer's is left: with skops, a reader must agree
+        to each type in a file, and only that one imports what the file names.
+        """
+        state = dict(super().__getstate__())  # which may be `__dict__` itself
+        if not isinstance(state["optimizer"], str | SerializedOptimizer):
+            state["optimizer"] = serialize_optimizer(state["optimizer"])
+        if self._is_fitted:
+            state["_model"] = self._model.to_plain()
+            state["_stream"] = self._stream and self._stream._asdict()
+        return state | {"_skae_version": __version__, "_state_format": STATE_FORMAT}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        version, state_format = state.pop("_skae_version"), state.pop("_state_format")
+        if state_format != STATE_FORMAT:
+            raise ValueError(
+                f"This detector was pickled by skae {version} in state format "
+                f"{state_format}; skae {__version__} reads format {STATE_FORMAT}. "
+                f"Upgrade skae to {version} if that is later, or fit anew."
+            )
+        if "_model" in state:
+            state["_model"] = Model.from_plain(state["_model"], make_keras_activation)
+            state["_stream"] = state["_stream"] and Stream(**state["_stream"])
+        super().__setstate__(state)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = True
+        return tags

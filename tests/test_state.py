@@ -41,6 +41,14 @@ def test_copies_score_equal_to_the_bit(
     )
 
 
+def test_pickling_leaves_the_detector_as_it_was(make_detector, correlated_rows):
+    detector = make_detector().fit(correlated_rows)
+    expected = detector.score_samples(correlated_rows)
+    first, second = pickle.dumps(detector), pickle.dumps(detector)
+    assert first == second
+    np.testing.assert_array_equal(detector.score_samples(correlated_rows), expected)
+
+
 @pytest.mark.parametrize("is_in_pipeline", [False, True])
 @pytest.mark.parametrize("kind", ["array", "frame"])
 def test_skops_loads_to_the_bit_what_joblib_does_and_asks_about_one_type(
@@ -91,7 +99,7 @@ def test_skops_asks_about_an_optimizer_prototype_too(make_detector, correlated_r
     asked = skops.io.get_untrusted_types(data=dumped)
     assert asked == [
         "skae._detector.AutoencoderOutlierDetector",
-        "skae._network.SerializedOptimizer",
+        "skae._learning._recipe.SerializedOptimizer",
     ]
     restored = skops.io.loads(dumped, trusted=asked)
     assert isinstance(restored.optimizer, keras.optimizers.SGD)
@@ -100,7 +108,7 @@ def test_skops_asks_about_an_optimizer_prototype_too(make_detector, correlated_r
 def test_pickle_carries_version_and_format(fitted):
     state = fitted.__getstate__()
     assert state["_skae_version"] == skae.__version__
-    assert state["_state_format"] == 1
+    assert state["_state_format"] == 2
 
 
 def test_pickle_of_a_later_format_is_an_error_that_says_upgrade(fitted):

@@ -1,0 +1,1 @@
+"""The displays, one a file; matplotlib comes when one is drawn."""

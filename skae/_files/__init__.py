@@ -1,0 +1,1 @@
+"""A fitted detector as a file, and as an ONNX graph."""

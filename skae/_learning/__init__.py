@@ -1,0 +1,1 @@
+"""From rows to a Model; the only room that imports Keras and TensorFlow."""

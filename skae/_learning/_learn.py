@@ -1,0 +1,200 @@
+"""Learning: from rows and a recipe to a Model, at once or going on from another."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.validation import check_memory
+
+from skae._learning._network import draw_initial_weights, make_keras_activation
+from skae._learning._recipe import Recipe, Seeds
+from skae._learning._training import Surroundings, train
+from skae._model import Model
+from skae._scoring._forward import (
+    OUTPUT_RANGES,
+    Architecture,
+    make_networks,
+    run_forward,
+)
+from skae._scoring._scores import compute_score_statistics
+from skae._tables._reading import WeightedTable
+from skae._tables._sample import Stream, take_sample
+from skae._tables._scaling import ScaledRows, scale_rows
+from skae._tables._weighting import none_if_equal
+
+
+class Learnt(NamedTuple):
+    """A Model, and the losses on the way to it."""
+
+    model: Model
+    loss_curve: list[float]
+    validation_loss_curve: list[float] | None
+
+    def after(self, loss_curve: list[float]) -> Learnt:
+        """The same at the end of what came before."""
+        return self._replace(loss_curve=[*loss_curve, *self.loss_curve])
+
+
+def learn(
+    table: WeightedTable,
+    recipe: Recipe,
+    seeds: Seeds,
+    score_method: str,
+    surroundings: Surroundings,
+    past: Model | None = None,
+) -> Learnt:
+    """Scale rows, train networks on them, and take the score's statistics.
+
+    With a `past` Model the networks go on from its weights, at a constant rate.
+    """
+    rows = scale_rows(table, recipe.scaling)
+    _warn_if_out_of_reach(rows, recipe)
+    architecture = recipe.plan_architecture(rows.shape[1])
+    start = _choose_start(architecture, seeds, past)
+    if past is not None:
+        recipe = recipe._replace(learning_rate_schedule="constant")
+    train_or_recall = train
+    if not surroundings.callbacks:
+        memory = check_memory(surroundings.memory)
+        train_or_recall = memory.cache(train, ignore=["surroundings"])
+    trainings = train_or_recall(recipe, rows, start, seeds, surroundings)
+    if recipe.early_stopping and not all(t.ended_by_itself for t in trainings):
+        warnings.warn(
+            "Early stopping did not end the training within epochs="
+            f"{max(len(t.loss_curve) for t in trainings)}; the held-out loss may still "
+            "be falling. Increase epochs.",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
+    weights = [training.weights for training in trainings]
+    sample = take_sample(rows, seeds.sample)
+    curves = [t.validation_loss_curve for t in trainings if t.validation_loss_curve]
+    return Learnt(
+        _make_model(architecture, weights, sample, score_method),
+        _average([training.loss_curve for training in trainings]),
+        _average(curves) if curves else None,
+    )
+
+
+def learn_part(
+    table: WeightedTable,
+    recipe: Recipe,
+    seeds: Seeds,
+    score_method: str,
+    surroundings: Surroundings,
+    past: Model | None,
+    stream: Stream,
+) -> tuple[Learnt, Stream]:
+    """Make one pass over the rows of a part, at a constant rate; the stream after it.
+
+    The networks go on from those of the `past` Model and the optimizers from their
+    states in the stream. Scaling and statistics come from the stream's sample, or stay
+    those of the past while it has too few rows.
+    """
+    sample = None
+    if stream.sample is not None:
+        sample = scale_rows(stream.sample, recipe.scaling)
+        _warn_if_out_of_reach(sample, recipe)
+        scaling = sample.scaling
+    else:
+        assert past is not None  # a stream that starts anew is judged from the start
+        scaling = past.scaling
+    rows = ScaledRows(table.X, scaling, none_if_equal(table.weights))
+    architecture = recipe.plan_architecture(rows.shape[1])
+    start = _choose_start(architecture, seeds, past)
+    optimizer = repr(recipe.optimizer)
+    states: Sequence[NDArray[np.float64] | None] = [None] * len(start)
+    if optimizer == stream.optimizer:
+        states = list(stream.optimizer_states)
+    recipe = recipe._replace(
+        epochs=1, early_stopping=False, learning_rate_schedule="constant"
+    )
+    trainings = train(recipe, rows, start, seeds, surroundings, states)
+    weights = [training.weights for training in trainings]
+    if sample is not None:
+        model = _make_model(architecture, weights, sample, score_method)
+    elif past is not None:
+        model = replace(past, weights=weights, score_method=score_method)
+    stream = stream._replace(
+        optimizer=optimizer,
+        optimizer_states=np.array([t.optimizer_state for t in trainings], float),
+    )
+    return Learnt(model, _average([t.loss_curve for t in trainings]), None), stream
+
+
+def _warn_if_out_of_reach(rows: ScaledRows, recipe: Recipe) -> None:
+    """Warn if the output activation cannot reach the rows."""
+    activation = recipe.output_activation
+    if not isinstance(activation, str) or activation not in OUTPUT_RANGES:
+        return
+    low, high = OUTPUT_RANGES[activation]
+    lowest, highest = rows.compute_range()
+    if lowest < low - 1e-6 or highest > high + 1e-6:
+        warnings.warn(
+            f"output_activation={activation!r} stays within [{low:g}, {high:g}], but "
+            f"with scaling={recipe.scaling!r} the columns reach from {lowest:.3g} to "
+            f"{highest:.3g}, which the network cannot reproduce. Use scaling='minmax' "
+            "for [0, 1], or output_activation='linear'.",
+            UserWarning,
+            stacklevel=5,
+        )
+
+
+def _choose_start(
+    architecture: Architecture, seeds: Seeds, past: Model | None
+) -> list[list[NDArray[np.float32]]]:
+    """The weights that the training of each network starts from."""
+    if past is None:
+        return [draw_initial_weights(architecture, seed) for seed in seeds.weights]
+    before = past.architecture._asdict() | {"n_estimators": len(past.weights)}
+    now = architecture._asdict() | {"n_estimators": len(seeds.weights)}
+    for name, value in now.items():
+        if value != before[name]:
+            raise ValueError(
+                f"The network was trained with {name}={before[name]!r} and cannot go "
+                f"on with {name}={value!r}. Set it back, or start anew: call fit with "
+                "warm_start=False."
+            )
+    return past.weights
+
+
+def _make_model(
+    architecture: Architecture,
+    weights: list[list[NDArray[np.float32]]],
+    sample: ScaledRows,
+    score_method: str,
+) -> Model:
+    """A Model with the statistics of a sample; raises if the training diverged."""
+    networks = make_networks(architecture, weights, make_keras_activation)
+    inputs, outputs = run_forward(sample, networks)
+    is_observed = ~np.isnan(inputs)
+    error = np.abs(inputs - outputs).mean(where=is_observed)
+    size = np.abs(inputs).mean(where=is_observed)
+    if not error <= 100.0 * max(1.0, size):
+        raise ValueError(
+            "Training diverged: the network's mean absolute error on the rows is "
+            f"{error:.3g}, where their mean absolute value is {size:.3g} (both "
+            "scaled). Lower the learning rate."
+        )
+    statistics = compute_score_statistics(inputs, list(outputs), sample.weights)
+    return Model(
+        *sample.scaling,
+        architecture,
+        weights,
+        score_method,
+        statistics,
+        make_keras_activation,
+    )
+
+
+def _average(curves: list[list[float]]) -> list[float]:
+    """Mean of curves at each epoch, over those that reach it."""
+    longest = max(map(len, curves))
+    reached = [[c[epoch] for c in curves if len(c) > epoch] for epoch in range(longest)]
+    return [float(np.mean(values)) for values in reached]

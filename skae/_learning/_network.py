@@ -1,0 +1,230 @@
+"""From a layer plan to `keras.Model`s."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skae._learning._recipe import Prototype
+from skae._learning._tensorflow import import_keras
+from skae._model import Model
+from skae._scoring._forward import Activation, Architecture
+
+if TYPE_CHECKING:
+    import keras
+
+
+def draw_initial_weights(
+    architecture: Architecture, seed: int
+) -> list[NDArray[np.float32]]:
+    """Kernel and bias of each layer: Glorot uniform and zero, as Keras's `Dense`.
+
+    Drawn by NumPy, so that they depend on the seed alone: not on a global generator
+    and not on Keras's version.
+
+    Source: Glorot & Bengio (2010), "Understanding the difficulty of training deep
+    feedforward neural networks", AISTATS.
+    """
+    rng = np.random.RandomState(seed)
+    weights = []
+    for shape in architecture.shapes[::2]:
+        limit = np.sqrt(6.0 / sum(shape))
+        kernel = rng.uniform(-limit, limit, size=shape)
+        weights += [kernel.astype(np.float32), np.zeros(shape[1], np.float32)]
+    return weights
+
+
+def build_training_model(
+    architecture: Architecture,
+    loss: str | Callable[..., Any],
+    optimizer: str | Prototype,
+) -> keras.Model:
+    """A compiled autoencoder on scaled rows, all weights zero.
+
+    Every layer states float32, so that the user's global precision changes nothing.
+    """
+    keras = import_keras()
+    rows = keras.Input((architecture.n_features,), dtype="float32", name="rows")
+    layers = _make_dense_layers(architecture)
+    model = keras.Model(rows, _chain(layers, rows), name="autoencoder")
+    model.compile(
+        optimizer=(
+            _interpret("optimizer", optimizer, _make_named_optimizer)
+            if isinstance(optimizer, str)
+            else optimizer.kind.from_config(optimizer.config)
+        ),
+        loss=_interpret("loss", loss, keras.losses.get),
+        auto_scale_loss=False,
+        jit_compile=False,
+    )
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+_keras_models: WeakKeyDictionary[Model, dict[str, keras.Model]] = WeakKeyDictionary()
+
+
+def get_keras_models(model: Model) -> dict[str, keras.Model]:
+    """The autoencoder, its encoder and its decoder, built when first asked for."""
+    if model not in _keras_models:
+        _keras_models[model] = _build_models_in_user_units(
+            model.architecture, model.weights, model.center, model.scale
+        )
+    return _keras_models[model]
+
+
+def _build_models_in_user_units(
+    architecture: Architecture,
+    networks: Sequence[Sequence[NDArray[np.float32]]],
+    center: NDArray[np.float64],
+    scale: NDArray[np.float64],
+) -> dict[str, keras.Model]:
+    """Three models that share their layers, by name.
+
+    Of several networks the codes are concatenated and the outputs averaged. The scaling
+    is a layer and computes in float64, so that a large offset does not swallow a small
+    spread.
+    """
+    keras = import_keras()
+    n_encoder, n_codes = architecture.n_encoder_layers, architecture.n_codes
+    rows = keras.Input((architecture.n_features,), dtype="float64", name="rows")
+    codes = keras.Input((len(networks) * n_codes,), dtype="float64", name="codes")
+    scaled_rows = _make_rescaling("scale", 1.0 / scale, -center / scale)(rows)
+    unscale = _make_rescaling("unscale", scale, center)
+    member_codes, reconstructions, decoded = [], [], []
+    for i, weights in enumerate(networks):
+        prefix = f"network_{i + 1}_" if len(networks) > 1 else ""
+        layers = _make_dense_layers(architecture, prefix)
+        member_codes.append(_chain(layers[:n_encoder], scaled_rows))
+        reconstructions.append(_chain(layers[n_encoder:], member_codes[-1]))
+        own_codes = codes[:, i * n_codes : (i + 1) * n_codes]
+        decoded.append(_chain(layers[n_encoder:], own_codes))
+        for layer, kernel, bias in zip(
+            layers, weights[::2], weights[1::2], strict=True
+        ):
+            layer.set_weights([kernel, bias])
+
+    def average(outputs: list[Any], name: str) -> Any:
+        if len(outputs) == 1:
+            return outputs[0]
+        return keras.layers.Average(dtype="float64", name=name)(outputs)
+
+    joined_codes = member_codes[0]
+    if len(networks) > 1:
+        concatenate = keras.layers.Concatenate(dtype="float32", name="all_codes")
+        joined_codes = concatenate(member_codes)
+    reconstruction = unscale(average(reconstructions, "average_reconstruction"))
+    decoded_rows = unscale(average(decoded, "average_decoded"))
+    return {
+        "encoder": keras.Model(rows, joined_codes, name="encoder"),
+        "decoder": keras.Model(codes, decoded_rows, name="decoder"),
+        "autoencoder": keras.Model(rows, reconstruction, name="autoencoder"),
+    }
+
+
+def make_keras_activation(activation: Activation) -> Callable[[NDArray], NDArray]:
+    """An activation of Keras as a function from array to array, in float32."""
+    keras = import_keras()
+    function = _interpret_activation(activation)
+
+    def activate(values: NDArray) -> NDArray:
+        tensor = keras.ops.convert_to_tensor(values, dtype="float32")
+        return np.asarray(keras.ops.convert_to_numpy(function(tensor)), np.float64)
+
+    return activate
+
+
+def _make_dense_layers(
+    architecture: Architecture, prefix: str = ""
+) -> list[keras.layers.Layer]:
+    """The dense layers, unbuilt; a zero initializer draws from no generator."""
+    layers = import_keras().layers
+    n_encoder = architecture.n_encoder_layers
+    n_layers = len(architecture.activations)
+    names = [f"{prefix}encoder_{i + 1}" for i in range(n_encoder)]
+    names += [f"{prefix}decoder_{i + 1}" for i in range(n_layers - n_encoder)]
+    return [
+        layers.Dense(
+            units,
+            activation=_interpret_activation(activation),
+            kernel_initializer="zeros",
+            dtype="float32",
+            name=name,
+        )
+        for units, activation, name in zip(
+            architecture.widths[1:], architecture.activations, names, strict=True
+        )
+    ]
+
+
+def _make_rescaling(
+    name: str, scale: NDArray[np.float64], offset: NDArray[np.float64]
+) -> keras.layers.Layer:
+    """A layer in float64 that multiplies each column with its scale and adds an offset.
+
+    Not Keras's `Rescaling`, which looks at the global image data format.
+    """
+    layer = import_keras().layers.EinsumDense(
+        "bd,d->bd",
+        output_shape=(len(scale),),
+        bias_axes="d",
+        kernel_initializer="zeros",
+        dtype="float64",
+        name=name,
+    )
+    layer.build((None, len(scale)))
+    layer.set_weights([scale, offset])
+    return layer
+
+
+def _chain(layers: Sequence[Any], inputs: Any) -> Any:
+    """The output of layers applied one after another."""
+    outputs = inputs
+    for layer in layers:
+        outputs = layer(outputs)
+    return outputs
+
+
+def _interpret_activation(activation: Activation) -> Callable[..., Any]:
+    """A function that Keras can trace and that keeps the shape of its argument."""
+    import tensorflow as tf
+
+    function: Callable[..., Any] = _interpret(
+        "activation", activation, import_keras().activations.get
+    )
+    try:
+        traced = tf.function(function, autograph=False).get_concrete_function(
+            tf.TensorSpec((3, 4), tf.float32)
+        )
+        output_shape = tuple(traced.output_shapes)
+    except Exception as error:  # whatever the user's function raises
+        raise ValueError(
+            "activation and output_activation must be functions of one tensor that "
+            f"TensorFlow can trace; {activation!r} failed: {error}"
+        ) from error
+    if output_shape != (3, 4):
+        raise ValueError(
+            "activation and output_activation must map an array to one of the same "
+            f"shape; {activation!r} maps (3, 4) to {output_shape}."
+        )
+    return function
+
+
+def _make_named_optimizer(name: str) -> keras.optimizers.Optimizer:
+    """An optimizer that is always called alike: TensorFlow caches kernels by name."""
+    return import_keras().optimizers.get({"class_name": name, "config": {"name": name}})
+
+
+def _interpret(parameter: str, value: Any, get: Callable[[Any], Any]) -> Any:
+    """What Keras understands by a parameter, or an error that names the parameter."""
+    try:
+        return get(value)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(
+            f"The {parameter!r} parameter, if a string, must be a name that Keras "
+            f"knows. Got {value!r} instead."
+        ) from error

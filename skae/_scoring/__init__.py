@@ -1,0 +1,1 @@
+"""From scaled rows to scores, explanations, thresholds and a diagnosis; NumPy alone."""

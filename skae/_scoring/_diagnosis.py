@@ -1,0 +1,276 @@
+"""What a practitioner would check in a fitted detector, with figures and advice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from textwrap import fill
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from skae._tables._reading import Table, compute_extremes
+
+STILL_FALLING = 0.05  # of the loss, over the last tenth of the epochs
+LITTLE_EXPLAINED = 0.1  # of the variance
+FOREIGN = -2.0  # three times the error of the means; untrained networks have twice it
+COPIED = 0.9  # of the variance of rows whose cells do not belong together
+MANY_DEAD_UNITS = 0.5
+TAIL = 0.05  # quantile of the training scores below which other rows are counted
+TOO_MANY_IN_TAIL = 2 * TAIL
+SIGNIFICANT = 0.05
+MIN_CALIBRATION_ROWS = 99  # for a p-value of .01
+MAX_NAMES = 5
+NEGLIGIBLE = 1e-12  # variance beside the mean square; rounding leaves as much
+
+
+class Finding(NamedTuple):
+    """One check: its name, whether something is wrong, its figure, what to do.
+
+    `is_problem` is None where the check lacks what it needs; `advice` then says what.
+    """
+
+    name: str
+    is_problem: bool | None
+    figure: str
+    advice: str
+
+
+class Diagnosis(tuple[Finding, ...]):
+    """Findings, which `print` shows as a report, the problems with advice."""
+
+    @property
+    def problems(self) -> list[Finding]:
+        """The findings in which something is wrong."""
+        return [finding for finding in self if finding.is_problem]
+
+    def __str__(self) -> str:
+        """A line for each finding; below it what to do, unless all is well."""
+        marks = {True: "LOOK", False: "ok", None: "-"}
+        lines = []
+        for finding in self:
+            mark = marks[finding.is_problem]
+            lines.append(f"{mark:5}{finding.name}: {finding.figure}")
+            if finding.is_problem is not False:
+                indent = " " * 7
+                lines.append(
+                    fill(
+                        finding.advice,
+                        80,
+                        initial_indent=indent,
+                        subsequent_indent=indent,
+                    )
+                )
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+def check_loss(loss_curve: Sequence[float]) -> Finding:
+    """Whether the training loss still fell at the end."""
+    name = "loss at the end of training"
+    window = max(1, len(loss_curve) // 10)
+    if len(loss_curve) < 2:
+        return Finding(
+            name,
+            None,
+            f"{loss_curve[-1]:.3g}, after one epoch",
+            "One epoch shows no trend. Compare with a fit of more epochs.",
+        )
+    last = float(np.mean(loss_curve[-window:]))
+    previous = float(np.mean(loss_curve[-2 * window : -window]))
+    fall = (previous - last) / previous if previous > 0 else 0.0
+    return Finding(
+        name,
+        fall > STILL_FALLING,
+        f"{last:.3g}, {abs(fall):.1%} {'below' if fall >= 0 else 'above'} that of the "
+        f"{window} epoch{'s' * (window > 1)} before",
+        "Undertrained: the loss still falls. Increase epochs, or learning_rate.",
+    )
+
+
+def check_reconstruction(
+    rows: NDArray[np.float64], outputs: NDArray[np.float64]
+) -> Finding:
+    """Whether the network gives back more of the rows than their means."""
+    name = "variance that the network gives back"
+    if not _has_variance(rows):
+        return _not_measured(name)
+    share = _compute_explained_share(rows, outputs)
+    if share < FOREIGN:
+        return Finding(
+            name,
+            True,
+            f"{share:.1%}",
+            "X is not like the rows that fit was given. Of a pipeline, pass what the "
+            "earlier steps return; or the training diverged: lower learning_rate.",
+        )
+    return Finding(
+        name,
+        share < LITTLE_EXPLAINED,
+        f"{share:.1%}",
+        "Little more than the mean of each column has been learnt. Train for more "
+        "epochs or widen the code; if that changes nothing, the columns say little "
+        "about each other, and an autoencoder is the wrong tool.",
+    )
+
+
+def check_copying(
+    shuffled_rows: NDArray[np.float64], outputs: NDArray[np.float64]
+) -> Finding:
+    """Whether even rows come back whose cells were drawn from different rows."""
+    name = "variance given back of rows with shuffled cells"
+    if shuffled_rows.shape[1] == 1:
+        return _not_measured(name, "A single column has no cells to shuffle.")
+    if not _has_variance(shuffled_rows):
+        return _not_measured(name)
+    share = _compute_explained_share(shuffled_rows, outputs)
+    return Finding(
+        name,
+        share > COPIED,
+        f"{share:.1%}",
+        "The network copies whatever it is shown, so that its error says nothing. "
+        "Lower the last of hidden_layer_sizes, or raise masking.",
+    )
+
+
+def check_code(rows: NDArray[np.float64], codes: NDArray[np.float64]) -> Finding:
+    """Whether units of the code answer to no row."""
+    name = "code units that are the same for all rows"
+    if not _has_variance(rows):
+        return _not_measured(name)
+    spread = codes.std(axis=0)
+    n_dead = int(np.sum(spread <= 1e-6 * spread.max(initial=0.0)))
+    return Finding(
+        name,
+        n_dead > MANY_DEAD_UNITS * len(spread),
+        f"{n_dead} of {len(spread)}",
+        "Most of the code is dead. Lower learning_rate, use another activation, such "
+        "as 'leaky_relu' or 'tanh', or narrow the code.",
+    )
+
+
+def check_columns(X: Table, names: Sequence[object]) -> Finding:
+    """Whether columns are constant."""
+    name = "constant columns"
+    if X.shape[0] == 1:
+        return _not_measured(name)
+    low, high = compute_extremes(X)
+    constant = np.flatnonzero(~(low < high))  # without a value, too
+    shown = ", ".join(str(names[column]) for column in constant[:MAX_NAMES])
+    more = ", ..." if len(constant) > MAX_NAMES else ""
+    return Finding(
+        name,
+        len(constant) > 0,
+        f"{len(constant)} of {X.shape[1]}" + (f" ({shown}{more})" if shown else ""),
+        "Nothing can be learnt from them, and a new value in one is measured in its "
+        "raw unit. Leave them out, or check them by a rule of their own.",
+    )
+
+
+def check_calibration(n_scores: int) -> Finding:
+    """Whether p-values can become small."""
+    name = "calibration rows"
+    if n_scores == 0:
+        return Finding(
+            name,
+            None,
+            "none",
+            "The rate of false alarms on new rows is not known. If it matters, call "
+            "calibrate with normal rows that fit has not seen, or set "
+            "calibration_fraction.",
+        )
+    return Finding(
+        name,
+        n_scores < MIN_CALIBRATION_ROWS,
+        f"{n_scores}, smallest p-value {1 / (n_scores + 1):.2g}",
+        f"Too few for a false-alarm rate of 0.01, which needs {MIN_CALIBRATION_ROWS}; "
+        f"a rate of 0.05 scatters by {np.sqrt(0.05 / n_scores):.2f} over the draws of "
+        "as many. Calibrate on more rows.",
+    )
+
+
+def check_gap(
+    training_scores: NDArray[np.float64],
+    other_scores: NDArray[np.float64] | None,
+    offset: float,
+) -> Finding:
+    """Whether rows that were not trained on score lower than those that were."""
+    name = f"other normal rows below the {TAIL:.0%} quantile of the training scores"
+    if other_scores is None:
+        return Finding(
+            name,
+            None,
+            "not measured",
+            "Pass normal rows that fit has not seen as X_fresh, or calibrate first.",
+        )
+    if not len(training_scores):
+        return Finding(
+            name,
+            None,
+            "not measured",
+            "All rows of X calibrate. Pass those that fit was trained on; if these are "
+            "the same, calibrate on others, or the promised rate will not hold.",
+        )
+    if TOO_MANY_IN_TAIL ** len(other_scores) >= SIGNIFICANT:
+        return Finding(
+            name,
+            None,
+            f"not measured by {len(other_scores)}",
+            "So few say nothing. Pass more normal rows that fit has not seen.",
+        )
+    is_low = other_scores < np.quantile(training_scores, TAIL)
+    test = binomtest(
+        int(is_low.sum()), len(is_low), TOO_MANY_IN_TAIL, alternative="greater"
+    )
+    return Finding(
+        name,
+        bool(test.pvalue < SIGNIFICANT),
+        f"{is_low.mean():.1%} of {len(is_low)}; flagged are "
+        f"{np.mean(other_scores < offset):.1%}",
+        "Overtrained, or the rows differ in kind: the network fits the training rows "
+        "more closely than others. If too many are flagged, set the threshold by "
+        "calibrate; to narrow the gap, train on more rows, for fewer epochs or with "
+        "early_stopping=True, or use smaller layers.",
+    )
+
+
+def shuffle_cells(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rows with the cells of each column in an order of their own."""
+    shuffled: NDArray[np.float64] = np.random.default_rng(0).permuted(rows, axis=0)
+    return shuffled
+
+
+def _not_measured(
+    name: str, reason: str = "The rows are all the same. Pass some that differ."
+) -> Finding:
+    return Finding(name, None, "not measured", reason)
+
+
+def _has_variance(rows: NDArray[np.float64]) -> bool:
+    """Whether the rows differ by more than rounding."""
+    return _sum_squares(rows, _compute_means(rows)) > NEGLIGIBLE * max(
+        1.0, _sum_squares(rows, 0.0)
+    )
+
+
+def _compute_explained_share(
+    rows: NDArray[np.float64], outputs: NDArray[np.float64]
+) -> float:
+    """1 minus the mean squared error over the variance of the observed cells."""
+    error = _sum_squares(rows, outputs)
+    return 1.0 - error / _sum_squares(rows, _compute_means(rows))
+
+
+def _compute_means(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    n_observed = np.maximum((~np.isnan(rows)).sum(axis=0), 1)
+    means: NDArray[np.float64] = np.nansum(rows, axis=0) / n_observed
+    return means
+
+
+def _sum_squares(
+    rows: NDArray[np.float64], expected: NDArray[np.float64] | float
+) -> float:
+    """Of the differences, the mean over the observed cells, summed over columns."""
+    return float(_compute_means(np.square(rows - expected)).sum())

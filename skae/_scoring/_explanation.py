@@ -1,0 +1,197 @@
+"""What each column adds to the anomaly of a row, and what was expected of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skae._scoring._scores import ScoreStatistics, compute_anomaly
+
+# Of an explanation. Fewer find fewer of several changed columns, more hardly find more
+# (benchmarks/explanations.py).
+FAR_SUSPECTS = 2
+ERRING_SUSPECTS = 1
+MASKED_GROUPS = 4
+# Of the squared deviations of the output beside the squared errors. A value that only
+# contradicts the others shows in the errors alone; but a network that copies hardly
+# errs, and then the deviations tell.
+DEVIATION_WEIGHT = 0.1
+
+
+def compute_contributions(
+    score_method: str,
+    rows: NDArray[np.float64],
+    forward: Callable[[NDArray[np.float64]], list[NDArray[np.float64]]],
+    statistics: ScoreStatistics,
+    mask_values: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """What each column adds to a row's anomaly.
+
+    One odd value makes the network err in other columns too, so that the terms of the
+    score do not tell which column is at fault. Suspects are therefore hidden, as if
+    they were missing: first the one that helps most, then the most suspicious. What a
+    squared index loses by it, and at the end a column's own term of the index, is the
+    column's share of the anomaly. For a missing or hidden cell the networks are shown
+    the value of its column in `mask_values`; it has no terms.
+
+    Source: Alcala & Qin (2009), "Reconstruction-based contribution for process
+    monitoring", Automatica 45, 1593-1600; there each column is repaired, not hidden,
+    for itself, and nothing is shared out.
+    """
+    is_missing = np.isnan(rows)
+    shown = np.where(is_missing, mask_values, rows)
+    outputs = forward(shown)
+    anomaly = compute_anomaly(
+        score_method, rows, [output.copy() for output in outputs], statistics
+    )
+    terms = _compute_terms(score_method, shown, outputs, statistics)
+    terms[is_missing] = 0.0
+    squares = _compute_squares(score_method, shown, outputs, statistics)
+    squares[is_missing] = 0.0
+    index = squares.sum(axis=1)
+
+    def compute_squares_without(is_hidden: NDArray[np.bool_]) -> NDArray[np.float64]:
+        outputs = forward(np.where(is_hidden, mask_values, shown))
+        squares = _compute_squares(score_method, shown, outputs, statistics)
+        squares[is_hidden] = 0.0
+        return squares
+
+    suspects = _find_suspects(np.abs(shown - mask_values), squares)
+    shares = _hide_suspects(squares, suspects, is_missing, compute_squares_without)
+    n_observed = np.maximum((~is_missing).sum(axis=1, keepdims=True), 1)
+    contributions = terms / (len(statistics.residuals) * n_observed)
+    is_shared = np.isfinite(index) & np.isfinite(anomaly)
+    is_shared &= index >= np.finfo(np.float64).tiny
+    factor = anomaly[is_shared] / shares[is_shared].sum(axis=1)
+    contributions[is_shared] = shares[is_shared] * factor[:, np.newaxis]
+    return _share_out_overflow(contributions, anomaly)
+
+
+def _hide_suspects(
+    squares: NDArray[np.float64],
+    suspects: NDArray[np.intp],
+    is_missing: NDArray[np.bool_],
+    compute_squares_without: Callable[[NDArray[np.bool_]], NDArray[np.float64]],
+) -> NDArray[np.float64]:
+    """What the index loses by hiding each suspect, and the squares that are left.
+
+    The first to be hidden is the one without which the index is lowest. One that does
+    not lower it is shown again.
+    """
+    numbers = np.arange(len(squares))
+    # The index without each suspect alone, and the squares without the best one.
+    alone = np.full(suspects.shape, np.inf)
+    best_squares = squares.copy()
+    is_hidden = is_missing.copy()
+    for i, columns in enumerate(suspects.T):
+        is_hidden[numbers, columns] = True
+        new_squares = compute_squares_without(is_hidden)
+        is_hidden[numbers, columns] = is_missing[numbers, columns]
+        sums = new_squares.sum(axis=1)
+        is_best = sums < alone.min(axis=1)
+        best_squares[is_best] = new_squares[is_best]
+        alone[:, i] = sums
+    is_first = np.arange(suspects.shape[1]) == alone.argmin(axis=1)[:, np.newaxis]
+    order = np.argsort(~is_first, axis=1, kind="stable")
+    left, index = squares.copy(), squares.sum(axis=1)
+    shares = np.zeros(squares.shape)
+    for i, columns in enumerate(np.take_along_axis(suspects, order, axis=1).T):
+        is_hidden[numbers, columns] = True
+        new_squares = compute_squares_without(is_hidden) if i else best_squares
+        sums = new_squares.sum(axis=1)
+        helps = sums < index
+        shares[numbers[helps], columns[helps]] = (index - sums)[helps]
+        left[helps] = new_squares[helps]
+        index = np.where(helps, sums, index)
+        undone = numbers[~helps], columns[~helps]
+        is_hidden[undone] = is_missing[undone]
+    return shares + left
+
+
+def _find_suspects(
+    distances: NDArray[np.float64], squares: NDArray[np.float64]
+) -> NDArray[np.intp]:
+    """Different columns of each row, the most suspicious first.
+
+    Those farthest from usual, and then those that are far off and reproduced badly.
+    """
+    criteria = [distances] * FAR_SUSPECTS
+    criteria += [distances * np.sqrt(squares)] * ERRING_SUSPECTS
+    numbers = np.arange(len(distances))
+    is_suspect = np.zeros(distances.shape, dtype=bool)
+    suspects = []
+    for criterion in criteria[: distances.shape[1]]:
+        columns = np.where(is_suspect, -1.0, criterion).argmax(axis=1)
+        is_suspect[numbers, columns] = True
+        suspects.append(columns)
+    return np.column_stack(suspects)
+
+
+def _compute_terms(
+    score_method: str,
+    rows: NDArray[np.float64],
+    outputs: Sequence[NDArray[np.float64]],
+    statistics: ScoreStatistics,
+) -> NDArray[np.float64]:
+    """The terms of the score, summed over the networks, (n_samples, n_features)."""
+    terms = np.zeros(rows.shape)
+    for output, residuals in zip(outputs, statistics.residuals, strict=True):
+        if score_method == "reconstruction":
+            terms += np.abs(rows - output)
+        else:
+            terms += np.abs(output - statistics.center) * (1.0 / statistics.deviation)
+            terms += np.abs(rows - output) * (1.0 / residuals)
+    return terms
+
+
+def _compute_squares(
+    score_method: str,
+    rows: NDArray[np.float64],
+    outputs: Sequence[NDArray[np.float64]],
+    statistics: ScoreStatistics,
+) -> NDArray[np.float64]:
+    """The squared index that contributions are measured by, (n_samples, n_features)."""
+    squares = np.zeros(rows.shape)
+    for output, residuals in zip(outputs, statistics.residuals, strict=True):
+        errors = rows - output
+        if score_method == "combined":
+            errors *= 1.0 / residuals
+            deviations = output - statistics.center
+            deviations *= DEVIATION_WEIGHT**0.5 / statistics.deviation
+            squares += np.square(deviations, out=deviations)
+        squares += np.square(errors, out=errors)
+    return squares
+
+
+def compute_expected(
+    rows: NDArray[np.float64],
+    forward: Callable[[NDArray[np.float64]], list[NDArray[np.float64]]],
+    mask_values: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Each cell as the networks fill it in, it and others being masked."""
+    shown = np.where(np.isnan(rows), mask_values, rows)
+    expected = np.empty(rows.shape)
+    for start in range(min(MASKED_GROUPS, rows.shape[1])):
+        group = slice(start, None, MASKED_GROUPS)
+        masked = shown.copy()
+        masked[:, group] = mask_values[group]
+        outputs = [output[:, group] for output in forward(masked)]
+        expected[:, group] = np.mean(outputs, axis=0)
+    return expected
+
+
+def _share_out_overflow(
+    contributions: NDArray[np.float64], anomaly: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Let rows that overflow add up to their anomaly; the others are untouched."""
+    overflows = ~(np.isfinite(anomaly) & np.isfinite(contributions.sum(axis=1)))
+    largest = np.finfo(np.float64).max
+    rows = np.nan_to_num(contributions[overflows], nan=largest, posinf=largest)
+    rows /= rows.max(axis=1, keepdims=True)
+    rows /= rows.sum(axis=1, keepdims=True)
+    sums = np.nan_to_num(anomaly[overflows], nan=largest, posinf=largest)
+    sums = np.minimum(sums, largest * (1.0 - 1e-9))  # room for rounding
+    contributions[overflows] = rows * sums[:, np.newaxis]
+    return contributions

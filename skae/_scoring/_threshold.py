@@ -1,0 +1,225 @@
+"""From scores to the threshold and to p-values."""
+
+from __future__ import annotations
+
+import math
+from numbers import Real
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+from skae._tables._reading import Table, WeightedTable, Weights, take_rows
+from skae._tables._weighting import merge_rows
+
+# Without a promised rate, a p-value as small as this must at least be possible.
+COARSEST_P_VALUE = 0.1
+# No table has the rows for a smaller rate; their number would not be a float either.
+SMALLEST_RATE = 1e-18
+
+AUTO_TAIL = 0.02
+AUTO_FALSE_SHARE = 0.15
+SMALLEST_DEVIATION = 1e-6  # of logarithms; below it, half of the rows score alike
+AUTO_SHARE = 0.01  # an outlier detector flags some of any rows
+
+
+def compute_offset(
+    scores: NDArray[np.float64], contamination: float | str, weights: Weights = None
+) -> float:
+    """The threshold under which a score means outlier; scores are never positive.
+
+    A float `contamination` asks for this share of the rows, by weight, to lie below it.
+    "auto" flags the largest set of the most anomalous rows of which at most 15 % are
+    expected to be normal ones, if the logarithms of the anomalies, minus the scores, of
+    normal rows follow a normal distribution with the median and the 2 % quantile of all
+    rows; and at least about 1 % of the rows. Outliers hardly move either quantile.
+    Where half of the rows score alike, these tell nothing of the spread: it flags that
+    1 %.
+
+    Sources: a part of the values that outliers hardly reach tells how those of normal
+    rows spread, in Efron (2004), "Large-scale simultaneous hypothesis testing: the
+    choice of a null hypothesis", Journal of the American Statistical Association 99,
+    96-104; the set is that of Benjamini & Hochberg (1995), "Controlling the false
+    discovery rate", Journal of the Royal Statistical Society B 57, 289-300. Both shares
+    are a compromise between few false alarms on clean training rows and many detections
+    on contaminated ones (benchmarks/automatic_threshold.py).
+    """
+    if contamination != "auto":
+        return _split_off(scores, float(contamination), weights)
+    at_least = _split_off(scores, AUTO_SHARE, weights)
+    return max(-_compute_normal_limit(-scores, weights), at_least)
+
+
+def _compute_normal_limit(anomalies: NDArray[np.float64], weights: Weights) -> float:
+    """What few enough normal rows exceed, by "auto"; infinite if it cannot be told."""
+    low, median = np.quantile(
+        anomalies, [AUTO_TAIL, 0.5], weights=weights, method="inverted_cdf"
+    )
+    limits = np.finfo(np.float64)
+    median = max(median, limits.tiny)
+    low = max(low, limits.eps * median, limits.tiny)
+    deviation = np.log(median / low) / -ndtri(AUTO_TAIL)
+    if deviation < SMALLEST_DEVIATION:
+        return math.inf
+    if weights is None:
+        weights = np.ones(len(anomalies))
+    (is_upper,) = np.nonzero((anomalies > median) & (weights > 0.0))
+    order = is_upper[np.argsort(-anomalies[is_upper], kind="stable")]
+    normal_shares = AUTO_FALSE_SHARE * np.cumsum(weights[order]) / weights.sum()
+    bounds = np.log(median) - deviation * ndtri(normal_shares)
+    (last_of_sets,) = np.nonzero(np.log(anomalies[order]) > bounds)
+    return float(np.exp(bounds[last_of_sets[-1]])) if len(last_of_sets) else math.inf
+
+
+def _split_off(values: NDArray[np.float64], share: float, weights: Weights) -> float:
+    """What lies midway between two neighbouring values and has `share` of them below.
+
+    As nearly as can be, by weight, and with at least one of them below, unless it
+    equals the next.
+    """
+    order = np.argsort(values, kind="stable")
+    if len(order) == 1:
+        return float(values[0])
+    steps = np.cumsum(np.ones(len(order)) if weights is None else weights[order])
+    shares = steps[:-1] / steps[-1]
+    last_below = int(np.argmin(np.abs(shares - share)))
+    below, above = values[order[last_below]], values[order[last_below + 1]]
+    return float(below + 0.5 * (above - below))
+
+
+def compute_conformal_offset(
+    calibration_scores: NDArray[np.float64], rate: float
+) -> float:
+    """The threshold that a new normal row falls below with probability at most `rate`.
+
+    It is the k-th smallest of the n sorted scores, k = floor(rate * (n + 1)): rows
+    below it are those whose p-value is at most `rate`.
+
+    Source: Vovk, Gammerman & Shafer (2005), "Algorithmic Learning in a Random World",
+    Springer, section 2.2.
+    """
+    n_scores = len(calibration_scores)
+    k = math.floor(rate * (n_scores + 1))
+    if (k + 1) / (n_scores + 1) <= rate:  # the product was rounded down
+        k += 1
+    elif k / (n_scores + 1) > rate:
+        k -= 1
+    if k < 1:
+        raise ValueError(
+            f"A rate of {rate!r} needs at least {count_needed_rows(rate)} calibration "
+            f"scores; there are {n_scores}."
+        )
+    return float(calibration_scores[k - 1])
+
+
+def compute_p_values(
+    scores: NDArray[np.float64], calibration_scores: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The share of the sorted calibration scores, and of one more, at most each score.
+
+    Source: Bates, Candès, Lei, Romano & Sesia (2023), "Testing for outliers with
+    conformal p-values", Annals of Statistics 51, 149-178.
+    """
+    n_lower = np.searchsorted(calibration_scores, scores, side="right")
+    p_values: NDArray[np.float64] = (1 + n_lower) / (1 + len(calibration_scores))
+    return p_values
+
+
+def count_needed_rows(rate: float | None) -> int:
+    """The smallest n for which the smallest p-value, 1 / (n + 1), is at most `rate`."""
+    rate = COARSEST_P_VALUE if rate is None else max(rate, SMALLEST_RATE)
+    n_rows = math.ceil(1 / rate) - 1
+    if n_rows > 0 and 1 / n_rows <= rate:  # the quotient was rounded up
+        return n_rows - 1
+    return n_rows if 1 / (n_rows + 1) <= rate else n_rows + 1
+
+
+class CalibrationRows(NamedTuple):
+    """Rows whose scores set the threshold, and how often each of them counts."""
+
+    X: Table
+    counts: NDArray[np.int64]
+
+
+def hold_back(
+    table: WeightedTable,
+    calibration_fraction: float,
+    contamination: float | str,
+    seed: int,
+) -> tuple[WeightedTable, CalibrationRows]:
+    """Rows to fit on, and those that only calibrate.
+
+    A weight says how often a row was seen: each time it is held back or not.
+    """
+    weights = table.weights
+    n_samples = weights.sum()
+    _check_counts(weights, n_samples)
+    n_held_back = math.ceil(calibration_fraction * n_samples)
+    n_needed = count_needed_rows(
+        None if contamination == "auto" else float(contamination)
+    )
+    if not n_needed <= n_held_back < n_samples:
+        raise ValueError(
+            f"With contamination={contamination!r}, calibration_fraction must hold "
+            f"back at least {n_needed} rows and leave one to train on; "
+            f"calibration_fraction={calibration_fraction!r} of "
+            f"n_samples={n_samples:.0f} holds {n_held_back} back. Pass more rows, or "
+            "change calibration_fraction or contamination."
+        )
+    counts = np.random.default_rng(seed).multivariate_hypergeometric(
+        weights.astype(np.int64), n_held_back, method="marginals"
+    )
+    weights = weights - counts
+    kept, held_back = np.flatnonzero(weights), np.flatnonzero(counts)
+    # Merged anew, for the order of the rows was one among all.
+    return (
+        merge_rows(take_rows(table.X, kept), weights[kept]),
+        CalibrationRows(take_rows(table.X, held_back), counts[held_back]),
+    )
+
+
+def _check_counts(weights: NDArray[np.float64], n_samples: float) -> None:
+    """Raise if weights are not numbers of rows."""
+    fractional = weights[weights != np.rint(weights)]
+    if len(fractional) or n_samples >= 1e9:
+        found = f"add up to {n_samples:g}"
+        if len(fractional):
+            found += f", and one is {fractional[0]:g}"
+        raise ValueError(
+            "With calibration_fraction > 0, sample_weight must say how often a row was "
+            "seen, in whole numbers that add up to less than 1e9: a p-value counts "
+            f"rows. The weights {found}. Set calibration_fraction=0 and call calibrate "
+            "with other rows after fit."
+        )
+
+
+def compute_calibrated_offset(
+    calibration_scores: NDArray[np.float64], contamination: float | str
+) -> float:
+    """The threshold by the scores of held-back rows; a float is the promised rate."""
+    if contamination == "auto":
+        return compute_offset(calibration_scores, "auto")
+    return compute_conformal_offset(calibration_scores, float(contamination))
+
+
+def check_false_alarm_rate(false_alarm_rate: object) -> None:
+    """Raise if it is neither None nor a probability."""
+    is_rate = isinstance(false_alarm_rate, Real) and 0 < float(false_alarm_rate) < 1
+    if false_alarm_rate is not None and not is_rate:
+        raise ValueError(
+            "false_alarm_rate must be a float in (0, 1), or None to leave offset_ "
+            f"where it is. Got {false_alarm_rate!r} instead."
+        )
+
+
+def check_calibration_rows(n_samples: int, false_alarm_rate: float | None) -> None:
+    """Raise if there are too few rows for a rate."""
+    n_needed = count_needed_rows(false_alarm_rate)
+    if n_samples < n_needed:
+        raise ValueError(
+            f"X must have at least {n_needed} rows to calibrate with "
+            f"false_alarm_rate={false_alarm_rate!r}; it has {n_samples}, so that "
+            f"the smallest p-value is 1/{n_samples + 1}. Pass more rows"
+            + ("." if false_alarm_rate is None else " or raise false_alarm_rate.")
+        )

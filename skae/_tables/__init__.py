@@ -1,0 +1,1 @@
+"""Reading X: tables and their columns, scaling, weights, samples; NumPy alone."""

@@ -1,0 +1,254 @@
+"""Each finding of the report: what triggers it, and what does not."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.exceptions import NotFittedError
+
+from skae._scoring._diagnosis import (
+    check_calibration,
+    check_code,
+    check_columns,
+    check_copying,
+    check_gap,
+    check_loss,
+    check_reconstruction,
+)
+
+FINDINGS = [
+    "loss at the end of training",
+    "variance that the network gives back",
+    "variance given back of rows with shuffled cells",
+    "code units that are the same for all rows",
+    "constant columns",
+    "calibration rows",
+    "other normal rows below the 5% quantile of the training scores",
+]
+
+
+def find(diagnosis, start):
+    return next(finding for finding in diagnosis if finding.name.startswith(start))
+
+
+def test_report_of_a_good_fit_has_a_line_for_each_check_and_no_problem(
+    make_detector, correlated_rows
+):
+    detector = make_detector(
+        epochs=300, learning_rate_schedule="cosine", activation="tanh"
+    )
+    detector.fit(correlated_rows[:150])
+    diagnosis = detector.diagnose(correlated_rows[:150], correlated_rows[150:])
+    assert [finding.name for finding in diagnosis] == FINDINGS
+    assert diagnosis.problems == []
+    lines = str(diagnosis).splitlines()
+    assert sum(line.startswith("ok") for line in lines) == 6
+    assert lines[5].startswith("-    calibration rows: none")
+    assert "calibration_fraction" in str(diagnosis)
+    assert repr(diagnosis) == str(diagnosis)
+
+
+def test_report_puts_advice_under_a_problem(make_detector, correlated_rows):
+    detector = make_detector(epochs=2).fit(correlated_rows)
+    diagnosis = detector.diagnose(correlated_rows)
+    assert find(diagnosis, "variance that") in diagnosis.problems
+    report = str(diagnosis)
+    assert max(map(len, report.splitlines())) <= 88
+    report = " ".join(report.split())
+    assert "LOOK variance that the network gives back: " in report
+    assert "Train for more epochs" in report
+
+
+@pytest.mark.parametrize(
+    "curve, is_problem",
+    [
+        (np.linspace(1.0, 0.1, 50), True),
+        ([1.0, 0.9], True),
+        (np.append(np.linspace(1.0, 0.1, 50), np.full(50, 0.1)), False),
+        ([1.0, 1.1], False),
+        ([0.0, 0.0], False),
+        ([1.0], None),
+    ],
+)
+def test_loss_that_still_falls_is_a_problem(curve, is_problem):
+    assert check_loss(list(curve)).is_problem is is_problem
+
+
+def test_undertrained_network_is_found_and_a_trained_one_is_not(
+    make_detector, correlated_rows
+):
+    short = make_detector(epochs=3).fit(correlated_rows).diagnose(correlated_rows)
+    assert find(short, "variance that").is_problem
+    long = make_detector(epochs=200).fit(correlated_rows).diagnose(correlated_rows)
+    assert not find(long, "variance that").is_problem
+
+
+def test_share_of_the_variance_counts_all_columns():
+    rows = np.random.default_rng(0).normal(size=(100, 4))
+    assert check_reconstruction(rows, rows.mean(axis=0) + 0 * rows).figure == "0.0%"
+    assert check_reconstruction(rows, rows).figure == "100.0%"
+
+
+def test_network_that_copies_is_found_and_one_that_knows_the_relations_is_not(
+    make_detector, correlated_rows
+):
+    wide = make_detector(hidden_layer_sizes=(64, 32), epochs=300, activation="linear")
+    diagnosis = wide.fit(correlated_rows).diagnose(correlated_rows)
+    assert find(diagnosis, "variance given back of rows").is_problem
+    narrow = make_detector(hidden_layer_sizes=(16, 2), epochs=300).fit(correlated_rows)
+    assert not find(
+        narrow.diagnose(correlated_rows), "variance given back of rows"
+    ).is_problem
+
+
+def test_copying_is_judged_by_the_rows_with_shuffled_cells():
+    rows = np.random.default_rng(0).normal(size=(100, 4))
+    assert check_copying(rows, 0.9 * rows).is_problem
+    assert not check_copying(rows, 0.5 * rows).is_problem
+
+
+@pytest.mark.parametrize("n_dead, is_problem", [(0, False), (2, False), (3, True)])
+def test_code_that_is_mostly_dead_is_a_problem(n_dead, is_problem):
+    codes = np.random.default_rng(0).normal(size=(50, 4))
+    codes[:, :n_dead] = 0.7
+    finding = check_code(np.eye(50), codes)
+    assert finding.is_problem is is_problem
+    assert finding.figure == f"{n_dead} of 4"
+
+
+def test_dead_code_of_a_detector_is_found(make_detector, correlated_rows):
+    detector = make_detector(
+        hidden_layer_sizes=(8, 4), activation="relu", learning_rate=3.0, epochs=3
+    ).fit(correlated_rows)
+    finding = find(detector.diagnose(correlated_rows), "code units")
+    n_dead = np.sum(np.ptp(detector.transform(correlated_rows), axis=0) == 0)
+    assert n_dead > 2
+    assert finding.is_problem
+    assert finding.figure == f"{n_dead} of 4"
+
+
+def test_constant_columns_are_named(make_detector, correlated_rows):
+    frame = pd.DataFrame(correlated_rows, columns=list("abcde"))
+    fine = make_detector(epochs=1).fit(frame).diagnose(frame)
+    assert find(fine, "constant").is_problem is False
+    frame["d"] = 3.0
+    finding = find(make_detector(epochs=1).fit(frame).diagnose(frame), "constant")
+    assert finding.is_problem
+    assert finding.figure == "1 of 5 (d)"
+
+
+def test_many_constant_columns_are_not_all_named():
+    assert check_columns(np.ones((3, 8)), range(8)).figure == (
+        "8 of 8 (0, 1, 2, 3, 4, ...)"
+    )
+
+
+@pytest.mark.parametrize("n_scores, is_problem", [(0, None), (98, True), (99, False)])
+def test_too_few_calibration_rows_are_a_problem(n_scores, is_problem):
+    assert check_calibration(n_scores).is_problem is is_problem
+
+
+def test_calibration_rows_of_a_detector_are_counted(make_detector, correlated_rows):
+    detector = make_detector(epochs=1, calibration_fraction=0.2).fit(correlated_rows)
+    finding = find(detector.diagnose(correlated_rows), "calibration rows")
+    assert finding.figure == "40, smallest p-value 0.024"
+    assert finding.is_problem
+
+
+@pytest.mark.parametrize("shift, is_problem", [(0.0, False), (-2.0, True)])
+def test_fresh_scores_below_those_of_training_are_a_problem(shift, is_problem):
+    rng = np.random.default_rng(0)
+    training, fresh = rng.normal(size=1000), rng.normal(size=100) + shift
+    assert check_gap(training, fresh, -9.0).is_problem is is_problem
+
+
+def test_share_of_fresh_rows_that_are_flagged_is_told(make_detector, correlated_rows):
+    detector = make_detector().fit(correlated_rows[:100])
+    fresh = correlated_rows[100:]
+    detector.calibrate(fresh, false_alarm_rate=0.2)
+    share = np.mean(detector.predict(fresh) == -1)
+    finding = find(detector.diagnose(correlated_rows[:100], fresh), "other")
+    assert finding.figure.endswith(f"of 100; flagged are {share:.1%}")
+
+
+def test_rows_in_other_units_are_not_called_badly_learnt(fitted, correlated_rows):
+    finding = find(fitted.diagnose(1e3 * correlated_rows), "variance that")
+    assert finding.is_problem
+    assert "X is not like the rows that fit was given" in finding.advice
+
+
+def test_few_low_scores_may_be_chance():
+    training = np.linspace(-1.0, 0.0, 100)
+    assert not check_gap(training, np.array([-2.0, -0.5, -0.5, -0.5]), -1.5).is_problem
+
+
+def test_overtrained_detector_is_found_by_fresh_rows_or_by_calibration_scores(
+    make_detector,
+):
+    rng = np.random.default_rng(0)
+    X, fresh = rng.normal(size=(40, 20)), rng.normal(size=(100, 20))
+    detector = make_detector(hidden_layer_sizes=(64, 32), epochs=500).fit(X)
+    assert find(detector.diagnose(X), "other").is_problem is None
+    assert find(detector.diagnose(X, fresh), "other").is_problem
+    assert find(detector.calibrate(fresh).diagnose(X), "other").is_problem
+
+
+def test_overtrained_detector_is_found_by_rows_that_its_fit_held_back(make_detector):
+    """Half of the rows of X are those that the scores are compared with."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 5)) @ rng.normal(size=(5, 30))
+    X += 0.5 * rng.normal(size=X.shape)
+    detector = make_detector(
+        hidden_layer_sizes=(256, 32), epochs=100, calibration_fraction=0.5
+    ).fit(X)
+    finding = find(detector.diagnose(X), "other")
+    assert finding.is_problem
+    assert "% of 200; flagged are " in finding.figure
+    held_back = X[np.isin(detector.score_samples(X), detector.calibration_scores_)]
+    assert find(detector.diagnose(held_back), "other").is_problem is None
+
+
+@pytest.mark.parametrize("n_rows", [1, 5])
+def test_rows_without_variance_show_little(n_rows, make_detector, correlated_rows):
+    detector = make_detector().fit(correlated_rows)
+    diagnosis = detector.diagnose(np.repeat(correlated_rows[:1], n_rows, axis=0))
+    unmeasured = [finding.name for finding in diagnosis if finding.is_problem is None]
+    assert set(FINDINGS[1:4]) <= set(unmeasured)
+    assert (FINDINGS[4] in unmeasured) == (n_rows == 1)
+
+
+def test_single_column_has_no_cells_to_shuffle(make_detector, correlated_rows):
+    detector = make_detector(hidden_layer_sizes=2).fit(correlated_rows[:, :1])
+    finding = find(detector.diagnose(correlated_rows[:, :1]), FINDINGS[2])
+    assert finding.is_problem is None
+    assert "single column" in finding.advice
+
+
+def test_fresh_rows_that_cannot_show_a_gap_are_not_called_fine(
+    make_detector, correlated_rows
+):
+    detector = make_detector().fit(correlated_rows)
+    single = detector.diagnose(correlated_rows, correlated_rows[:1])
+    assert find(single, "other").is_problem is None
+    with pytest.raises(ValueError, match="NaN only"):
+        detector.diagnose(correlated_rows, np.full((5, 5), np.nan))
+    with pytest.warns(UserWarning, match="1 row.*left out"):
+        detector.diagnose(correlated_rows, np.insert(correlated_rows, 0, np.nan, 0))
+
+
+def test_report_is_the_same_again_and_leaves_the_detector_alone(
+    fitted, correlated_rows
+):
+    before = fitted.__getstate__()
+    assert fitted.diagnose(correlated_rows) == fitted.diagnose(correlated_rows)
+    assert fitted.__getstate__().keys() == before.keys()
+
+
+def test_diagnose_before_fit_and_on_other_columns_is_an_error(
+    make_detector, fitted, correlated_rows
+):
+    with pytest.raises(NotFittedError):
+        make_detector().diagnose(correlated_rows)
+    with pytest.raises(ValueError, match="X has 4 features"):
+        fitted.diagnose(correlated_rows[:, :4])
+    with pytest.raises(ValueError, match="X has 4 features"):
+        fitted.diagnose(correlated_rows, correlated_rows[:, :4])
