@@ -44,7 +44,6 @@ from skae._scoring._diagnosis import (
 from skae._scoring._ranking import rank_against_synthetic, rank_by_labels
 from skae._scoring._threshold import (
     CalibrationRows,
-    check_calibration_rows,
     check_false_alarm_rate,
     compute_calibrated_offset,
     compute_conformal_offset,
@@ -455,7 +454,7 @@ class AutoencoderOutlierDetector(
         blank = self._make_blank()
         table = self._read(X, sample_weight, seen_by=blank)
         seeds = draw_seeds(check_random_state(self.random_state), self.n_estimators)
-        past = self._model if self.warm_start and self._is_fitted else None
+        past = getattr(self, "_model", None) if self.warm_start else None
         table, calibration = self._hold_back(table, seeds.calibration, past)
         recipe, surroundings = self._make_recipe(), self._see_surroundings(callbacks)
         learnt = learn(table, recipe, seeds, self.score_method, surroundings, past)
@@ -531,7 +530,7 @@ class AutoencoderOutlierDetector(
         array([-1, -1, -1])
         """
         self._validate_params()  # which scikit-learn leaves out once it is fitted
-        past = self._model if self._is_fitted else None
+        past = getattr(self, "_model", None)
         seen_by = self._make_blank() if past is None else self
         table = self._read(X, sample_weight, seen_by)
         stream = getattr(self, "_stream", None) or self._start_stream(table)
@@ -543,16 +542,9 @@ class AutoencoderOutlierDetector(
         )
         if past is not None:
             learnt = learnt.after(self.loss_curve_)
-        if stream.sample is not None:
-            offset, _ = self._draw_line(learnt.model, stream.sample, None)
-        else:
-            offset = self.offset_
+        offset, _ = self._draw_line(learnt.model, stream.sample, None)
         self._take_over(seen_by, learnt, offset, None, stream)
         return self
-
-    @property
-    def _is_fitted(self) -> bool:
-        return hasattr(self, "_model")
 
     def _make_blank(self) -> Self:
         """An estimator of this kind that takes down the columns in this one's stead.
@@ -588,28 +580,37 @@ class AutoencoderOutlierDetector(
     def _start_stream(self, table: WeightedTable) -> Stream:
         """A stream without rows; its seed is that of all later calls."""
         seed = draw_seed(check_random_state(self.random_state))
-        return start_stream(table.X.shape[1], seed, follows_fit=self._is_fitted)
+        return start_stream(table.X.shape[1], seed, follows_fit=hasattr(self, "_model"))
 
     def _hold_back(
         self, table: WeightedTable, seed: int, past: Model | None
     ) -> tuple[WeightedTable, CalibrationRows | None]:
         """Rows to fit on, and those that only calibrate."""
-        if not self.calibration_fraction:
+        fraction = self.calibration_fraction
+        if not fraction:
             return table, None
         if past is not None:
             raise ValueError(
-                f"calibration_fraction={self.calibration_fraction!r} holds rows back "
-                "that the network has not seen, but with warm_start=True it goes on "
-                "from weights that may have been trained on them. Set "
-                "calibration_fraction=0 and call calibrate with rows that no fit has "
-                "seen, or start anew with warm_start=False."
+                f"calibration_fraction={fraction!r} holds rows back that the network "
+                "has not seen, but with warm_start=True it goes on from weights that "
+                "may have been trained on them. Set calibration_fraction=0 and call "
+                "calibrate with rows that no fit has seen, or start anew with "
+                "warm_start=False."
             )
-        return hold_back(table, self.calibration_fraction, self.contamination, seed)
+        return hold_back(table, fraction, self.contamination, seed)
 
     def _draw_line(
-        self, model: Model, table: WeightedTable, calibration: CalibrationRows | None
+        self,
+        model: Model,
+        table: WeightedTable | None,
+        calibration: CalibrationRows | None,
     ) -> tuple[float, NDArray[np.float64] | None]:
-        """The threshold, and the scores of the rows that calibrate, if any do."""
+        """The threshold, and the scores of the rows that calibrate, if any do.
+
+        Without a table it stays where it is.
+        """
+        if table is None:
+            return self.offset_, None
         if calibration is None:
             weights = none_if_equal(table.weights)
             scores = model.score(table.X)
@@ -693,10 +694,8 @@ class AutoencoderOutlierDetector(
         >>> detector.p_values(X[y == 0][:3]).round(3)
         array([0.006, 0.006, 0.006])
         """
-        check_false_alarm_rate(false_alarm_rate)
-        X = self._validate(X)
-        X = take_rows(X, find_observed(X, stacklevel=4))
-        check_calibration_rows(X.shape[0], false_alarm_rate)
+        X = self._validate_observed(X)
+        check_false_alarm_rate(false_alarm_rate, X.shape[0])
         scores = np.sort(self._model.score(X))
         if false_alarm_rate is not None:
             self.offset_ = compute_conformal_offset(scores, float(false_alarm_rate))
@@ -834,6 +833,11 @@ class AutoencoderOutlierDetector(
         check_is_fitted(self)
         return validate_data(self, X, reset=False, **VALIDATION)
 
+    def _validate_observed(self, X: Input) -> Table:
+        """The rows of X that are not missing as a whole."""
+        X = self._validate(X)
+        return take_rows(X, find_observed(X, stacklevel=5))
+
     def explain(
         self, X: Input, *, return_expected: bool = False
     ) -> NDArray[np.float64] | tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -910,21 +914,16 @@ class AutoencoderOutlierDetector(
         >>> diagnosis[-1].is_problem
         True
         """
-        X = self._validate(X)
-        X = take_rows(X, find_observed(X, stacklevel=4))
+        X = self._validate_observed(X)
         names = getattr(self, "feature_names_in_", range(X.shape[1]))
         constant_columns = check_columns(X, names)
         X = X[draw_sample(X.shape[0], X.shape[1], seed=0)]
         scores, fresh_scores = self._model.score(X), self.calibration_scores_
+        n_calibration_rows = 0 if fresh_scores is None else len(fresh_scores)
         if X_fresh is not None:
-            X_fresh = self._validate(X_fresh)
-            X_fresh = take_rows(X_fresh, find_observed(X_fresh, stacklevel=4))
-            fresh_scores = self._model.score(X_fresh)
+            fresh_scores = self._model.score(self._validate_observed(X_fresh))
         elif fresh_scores is not None:  # rows of X that fit held back, to the bit
             scores = scores[~np.isin(scores, fresh_scores)]
-        n_calibration_rows = (
-            0 if self.calibration_scores_ is None else len(self.calibration_scores_)
-        )
         return Diagnosis(
             [
                 check_loss(self.loss_curve_),
@@ -1035,7 +1034,7 @@ class AutoencoderOutlierDetector(
         state = dict(super().__getstate__())  # which may be `__dict__` itself
         if not isinstance(state["optimizer"], str | SerializedOptimizer):
             state["optimizer"] = serialize_optimizer(state["optimizer"])
-        if self._is_fitted:
+        if "_model" in state:
             state["_model"] = self._model.to_plain()
             state["_stream"] = self._stream and self._stream._asdict()
         return state | {"_skae_version": __version__, "_state_format": STATE_FORMAT}

@@ -182,7 +182,7 @@ def _make_model(
             f"{error:.3g}, where their mean absolute value is {size:.3g} (both "
             "scaled). Lower the learning rate."
         )
-    statistics = compute_score_statistics(inputs, list(outputs), sample.weights)
+    statistics = compute_score_statistics(inputs, outputs, sample.weights)
     return Model(
         *sample.scaling,
         architecture,

@@ -51,9 +51,29 @@ class Training(NamedTuple):
     optimizer_state: NDArray[np.float64] | None = None
 
 
-def count_epochs(epochs: int | str, n_batches: int) -> int:
-    """How many passes over so many batches are made."""
-    return max(1, round(AUTO_UPDATES / n_batches)) if epochs == "auto" else int(epochs)
+class _Plan(NamedTuple):
+    """Which rows are trained on, which are watched, and how often."""
+
+    training_rows: NDArray[np.intp]
+    held_out_rows: NDArray[np.intp] | None
+    batch_size: int
+    n_batches: int  # of an epoch
+    epochs: int
+
+
+def _make_plan(recipe: Recipe, n_rows: int, seed: int) -> _Plan:
+    """The plan for so many rows; the seed chooses those that are held out."""
+    training_rows, held_out_rows = np.arange(n_rows), None
+    if recipe.early_stopping:
+        training_rows, held_out_rows = hold_back_rows(
+            n_rows, recipe.validation_fraction, seed
+        )
+    batch_size = min(recipe.batch_size, len(training_rows))
+    n_batches = -(-len(training_rows) // batch_size)
+    epochs = recipe.epochs
+    if epochs == "auto":
+        epochs = max(1, round(AUTO_UPDATES / n_batches))
+    return _Plan(training_rows, held_out_rows, batch_size, n_batches, int(epochs))
 
 
 def train(
@@ -80,43 +100,33 @@ def train(
     """
     has_missing = rows.has_missing
     rows = rows.kept_if_small()
-    training_rows, held_out_rows = hold_back_rows(rows.shape[0], recipe, seeds.split)
-    batch_size = min(recipe.batch_size, len(training_rows))
-    n_batches = -(-len(training_rows) // batch_size)
-    epochs = count_epochs(recipe.epochs, n_batches)
-    n_updates = len(start) * epochs * n_batches
-    operations = count_operations(start[0], batch_size)
+    plan = _make_plan(recipe, rows.shape[0], seeds.split)
+    n_updates = len(start) * plan.epochs * plan.n_batches
+    operations = count_operations(start[0], plan.batch_size)
     uses_xla = is_worth_xla(operations, n_updates)
     kind = recipe.plan_architecture(rows.shape[1]), recipe.loss, recipe.optimizer
+
+    def build_trainer() -> Trainer:
+        model = build_training_model(*kind)
+        return Trainer(model, recipe.masking, uses_xla, has_missing)
+
     trainings = []
+    # A function may change behind its name, and callbacks keep the model.
+    give_back = recipe.is_made_of_names and not surroundings.callbacks
+    key = kind, recipe.masking, uses_xla, has_missing
     with (
-        borrowed_trainer(
-            (kind, recipe.masking, uses_xla, has_missing),
-            lambda: Trainer(
-                build_training_model(*kind), recipe.masking, uses_xla, has_missing
-            ),
-            # A function may change behind its name, and callbacks keep the model.
-            give_back=recipe.is_made_of_names and not surroundings.callbacks,
-        ) as trainer,
+        borrowed_trainer(key, build_trainer, give_back) as trainer,
         _Progress(n_updates, surroundings.verbose) as progress,
     ):
         states = optimizer_states or [None] * len(start)
         for weights, seed, state in zip(start, seeds.shuffling, states, strict=True):
-            mask_values = rows.scaling.mask_values
-            trainer.reset(weights, recipe.own_learning_rate, mask_values, state)
-            batches = _Batches(training_rows, rows.weights, batch_size, seed)
-            watch = _Watch(
-                trainer.model, surroundings.callbacks, recipe, epochs, n_batches
-            )
+            rate, mask_values = recipe.own_learning_rate, rows.scaling.mask_values
+            trainer.reset(weights, rate, mask_values, state)
+            watch = _Watch(trainer.model, surroundings.callbacks, recipe, plan)
+            chunk = 1 if watch.watches_updates else int(CHUNK_OPERATIONS / operations)
             is_alone = not (watch.is_watched or progress.is_shown or uses_xla)
-            chunk_updates = (
-                1 if watch.watches_updates else CHUNK_OPERATIONS / operations
-            )
-            feed = _Feed(rows, batches, epochs, int(chunk_updates), is_alone, uses_xla)
-            factors = _RateFactors(recipe.own_schedule, epochs * n_batches)
-            training = _train_network(
-                trainer, feed, factors, watch, progress, held_out_rows
-            )
+            feed = _Feed(rows, plan, seed, chunk, is_alone, uses_xla)
+            training = _train_network(trainer, feed, recipe, watch, progress)
             if optimizer_states is not None:
                 state = trainer.read_optimizer_state()
                 training = training._replace(optimizer_state=state)
@@ -125,16 +135,14 @@ def train(
 
 
 def hold_back_rows(
-    n_samples: int, recipe: Recipe, seed: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp] | None]:
+    n_samples: int, validation_fraction: float, seed: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Indices of the rows to train on, and of those that early stopping watches."""
-    if not recipe.early_stopping:
-        return np.arange(n_samples), None
-    n_held_out = int(np.ceil(recipe.validation_fraction * n_samples))
+    n_held_out = int(np.ceil(validation_fraction * n_samples))
     if n_held_out >= n_samples:
         raise ValueError(
-            "early_stopping=True needs at least one row to train on besides the held-"
-            f"out ones; validation_fraction={recipe.validation_fraction!r} of "
+            "early_stopping=True needs at least one row to train on besides the "
+            f"held-out ones; validation_fraction={validation_fraction!r} of "
             f"n_samples={n_samples} holds {n_held_out} back. Pass more rows, lower "
             "validation_fraction or set early_stopping=False."
         )
@@ -143,37 +151,34 @@ def hold_back_rows(
 
 
 def _train_network(
-    trainer: Trainer,
-    feed: _Feed,
-    factors: _RateFactors,
-    watch: _Watch,
-    progress: _Progress,
-    held_out_rows: NDArray[np.intp] | None,
+    trainer: Trainer, feed: _Feed, recipe: Recipe, watch: _Watch, progress: _Progress
 ) -> Training:
-    """One update for each of the rate factors, unless a callback ends it before."""
+    """An update for each batch of each epoch, unless a callback ends it before."""
+    plan = feed.plan
+    factors = _compute_rate_factors(recipe.own_schedule, plan.epochs * plan.n_batches)
     loss_curve: list[float] = []
     validation_loss_curve: list[float] = []
     logs: dict[str, float] = {}
     watch.callbacks.on_train_begin()
-    while len(loss_curve) < feed.epochs and not trainer.model.stop_training:
+    while len(loss_curve) < plan.epochs and not trainer.model.stop_training:
         epoch = len(loss_curve)
         watch.callbacks.on_epoch_begin(epoch)
         base_rate = trainer.read_learning_rate()  # a callback may have set it
         losses: list[NDArray[np.float64]] = []
         for update, counts, seeds in feed.fill_buffer(epoch):
             watch.before_updates(update)
-            first = feed.n_batches * epoch + update
-            rates = base_rate * factors.compute(first, len(counts))
+            first = plan.n_batches * epoch + update
+            rates = base_rate * factors[first : first + len(counts)]
             results = trainer.run_updates(feed.buffer, counts, rates, seeds)
             losses.append(results.astype(np.float64))
             _check_finite(losses[-1], epoch, base_rate)
             watch.after_updates(update, losses[-1])
             progress.show(losses[-1])
         trainer.set_learning_rate(base_rate)
-        loss_curve += feed.average_over_epochs(np.concatenate(losses))
+        loss_curve += feed.batches.average_over_epochs(np.concatenate(losses))
         logs = {"loss": loss_curve[-1]}
-        if held_out_rows is not None:
-            logs["val_loss"] = trainer.evaluate(feed.rows, held_out_rows)
+        if plan.held_out_rows is not None:
+            logs["val_loss"] = trainer.evaluate(feed.rows, plan.held_out_rows)
             validation_loss_curve.append(logs["val_loss"])
         watch.callbacks.on_epoch_end(len(loss_curve) - 1, logs)
     trainer.finalize()
@@ -181,7 +186,7 @@ def _train_network(
     return Training(
         weights=trainer.read_weights(),
         loss_curve=loss_curve,
-        validation_loss_curve=None if held_out_rows is None else validation_loss_curve,
+        validation_loss_curve=validation_loss_curve or None,
         ended_by_itself=trainer.model.stop_training,
     )
 
@@ -248,28 +253,23 @@ class _Feed:
     def __init__(
         self,
         rows: ScaledRows,
-        batches: _Batches,
-        epochs: int,
+        plan: _Plan,
+        seed: int,
         chunk_updates: int,
         is_alone: bool,
         is_fixed: bool,
     ):
-        self.rows = rows
-        self.epochs = epochs
-        self.n_batches = len(batches)
-        self.average_over_epochs = batches.average_over_epochs
-        self._batches = batches
-        n_columns = rows.shape[1]
-        updates_in_memory = CHUNK_BYTES // (4 * batches.size * n_columns)
+        self.rows, self.plan = rows, plan
+        self.batches = _Batches(plan.training_rows, rows.weights, plan.batch_size, seed)
+        updates_in_memory = CHUNK_BYTES // (4 * plan.batch_size * rows.shape[1])
         chunk = max(1, min(chunk_updates, updates_in_memory, MAX_CHUNK_UPDATES))
         self._chunk_updates = chunk
-        self._epochs_at_once = max(1, chunk // len(batches)) if is_alone else 1
-        n_buffered = min(
-            chunk, self._epochs_at_once * len(batches), epochs * len(batches)
-        )
+        self._epochs_at_once = max(1, chunk // plan.n_batches) if is_alone else 1
+        n_buffered = min(chunk, min(self._epochs_at_once, plan.epochs) * plan.n_batches)
         if is_fixed:  # XLA compiles for the size of the buffer
             n_buffered = chunk
-        self.buffer = np.zeros((n_buffered, batches.size, n_columns), np.float32)
+        shape = n_buffered, plan.batch_size, rows.shape[1]
+        self.buffer = np.zeros(shape, np.float32)
 
     def fill_buffer(
         self, epoch: int
@@ -278,8 +278,8 @@ class _Feed:
 
         From the first update of an epoch to the last of as many as share a call.
         """
-        n_epochs = min(self._epochs_at_once, self.epochs - epoch)
-        indices, counts, seeds = self._batches.draw(n_epochs)
+        n_epochs = min(self._epochs_at_once, self.plan.epochs - epoch)
+        indices, counts, seeds = self.batches.draw(n_epochs)
         flat_buffer = self.buffer.reshape(-1, self.buffer.shape[2])
         for start in range(0, len(counts), self._chunk_updates):
             chunk = slice(start, start + self._chunk_updates)
@@ -296,8 +296,7 @@ class _Watch:
         model: keras.Model,
         callbacks: Sequence[keras.callbacks.Callback],
         recipe: Recipe,
-        epochs: int,
-        n_batches: int,
+        plan: _Plan,
     ):
         import keras
 
@@ -315,7 +314,11 @@ class _Watch:
             )
         self.is_watched = bool(callbacks)
         self.callbacks = keras.callbacks.CallbackList(
-            callbacks, model=model, epochs=epochs, steps=n_batches, verbose=0
+            callbacks,
+            model=model,
+            epochs=plan.epochs,
+            steps=plan.n_batches,
+            verbose=0,
         )
 
     def before_updates(self, update: int) -> None:
@@ -339,25 +342,15 @@ def _overrides_batch_hooks(callback: keras.callbacks.Callback) -> bool:
     )
 
 
-class _RateFactors:
+def _compute_rate_factors(schedule: str, n_updates: int) -> NDArray[np.float64]:
     """What the learning rate is multiplied with at each update.
 
     "cosine" falls from 1 to 0 along half a cosine (Loshchilov & Hutter, 2017, "SGDR:
     stochastic gradient descent with warm restarts", ICLR).
     """
-
-    def __init__(self, schedule: str, n_updates: int):
-        self._schedule = schedule
-        self._n_updates = n_updates
-
-    def __len__(self) -> int:
-        return self._n_updates
-
-    def compute(self, first: int, n: int) -> NDArray[np.float64]:
-        """The factors of `n` updates."""
-        if self._schedule == "constant":
-            return np.ones(n)
-        return 0.5 * (1.0 + np.cos(np.pi * np.arange(first, first + n) / len(self)))
+    if schedule == "constant":
+        return np.ones(n_updates)
+    return 0.5 * (1.0 + np.cos(np.pi * np.arange(n_updates) / n_updates))
 
 
 class _Progress:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ DEVIATION_WEIGHT = 0.1
 def compute_contributions(
     score_method: str,
     rows: NDArray[np.float64],
-    forward: Callable[[NDArray[np.float64]], list[NDArray[np.float64]]],
+    forward: Callable[[NDArray[np.float64]], NDArray[np.float64]],
     statistics: ScoreStatistics,
     mask_values: NDArray[np.float64],
 ) -> NDArray[np.float64]:
@@ -43,9 +43,7 @@ def compute_contributions(
     is_missing = np.isnan(rows)
     shown = np.where(is_missing, mask_values, rows)
     outputs = forward(shown)
-    anomaly = compute_anomaly(
-        score_method, rows, [output.copy() for output in outputs], statistics
-    )
+    anomaly = compute_anomaly(score_method, rows, outputs.copy(), statistics)
     terms = _compute_terms(score_method, shown, outputs, statistics)
     terms[is_missing] = 0.0
     squares = _compute_squares(score_method, shown, outputs, statistics)
@@ -132,7 +130,7 @@ def _find_suspects(
 def _compute_terms(
     score_method: str,
     rows: NDArray[np.float64],
-    outputs: Sequence[NDArray[np.float64]],
+    outputs: NDArray[np.float64],
     statistics: ScoreStatistics,
 ) -> NDArray[np.float64]:
     """The terms of the score, summed over the networks, (n_samples, n_features)."""
@@ -149,7 +147,7 @@ def _compute_terms(
 def _compute_squares(
     score_method: str,
     rows: NDArray[np.float64],
-    outputs: Sequence[NDArray[np.float64]],
+    outputs: NDArray[np.float64],
     statistics: ScoreStatistics,
 ) -> NDArray[np.float64]:
     """The squared index that contributions are measured by, (n_samples, n_features)."""
@@ -167,7 +165,7 @@ def _compute_squares(
 
 def compute_expected(
     rows: NDArray[np.float64],
-    forward: Callable[[NDArray[np.float64]], list[NDArray[np.float64]]],
+    forward: Callable[[NDArray[np.float64]], NDArray[np.float64]],
     mask_values: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Each cell as the networks fill it in, it and others being masked."""

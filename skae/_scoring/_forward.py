@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erf
 
-from skae._tables._scaling import ScaledRows
+from skae._tables._scaling import ScaledRows, Scaling
 
 BLOCK_ROWS = 256
 MULTIPLE = 16
@@ -119,7 +119,10 @@ def iterate_forward(
     n_rows, n_features = rows.shape
     n_buffer_rows = min(BLOCK_ROWS, _round_up(n_rows))
     inputs = np.zeros((n_buffer_rows, _round_up(n_features)))
-    buffers = _make_buffers(networks, n_buffer_rows)
+    buffers = [
+        [np.empty((n_buffer_rows, len(layer.bias))) for layer in layers]
+        for layers in networks
+    ]
     for start in range(0, n_rows, BLOCK_ROWS):
         block = slice(start, min(start + BLOCK_ROWS, n_rows))
         n_block_rows = block.stop - start
@@ -151,25 +154,10 @@ def run_forward(
 
 def compute_outputs(
     inputs: NDArray[np.float64], networks: Sequence[Sequence[Layer]]
-) -> list[NDArray[np.float64]]:
-    """What comes out of each network for at most `BLOCK_ROWS` scaled rows."""
-    n_rows, n_features = inputs.shape
-    filled = np.zeros((_round_up(n_rows), _round_up(n_features)))
-    filled[:n_rows, :n_features] = inputs
-    buffers = _make_buffers(networks, len(filled))
-    return [
-        _run_through(layers, filled, layer_buffers)[:n_rows]
-        for layers, layer_buffers in zip(networks, buffers, strict=True)
-    ]
-
-
-def _make_buffers(
-    networks: Sequence[Sequence[Layer]], n_rows: int
-) -> list[list[NDArray[np.float64]]]:
-    """Room for what comes out of each layer of each network."""
-    return [
-        [np.empty((n_rows, len(layer.bias))) for layer in layers] for layers in networks
-    ]
+) -> NDArray[np.float64]:
+    """What comes out of each network for scaled rows without missing cells."""
+    rows = ScaledRows(inputs, Scaling.of_nothing(inputs.shape[1]))
+    return run_forward(rows, networks)[1]
 
 
 def _run_through(

@@ -26,7 +26,7 @@ class ScoreStatistics(NamedTuple):
 
 def compute_score_statistics(
     rows: NDArray[np.float64],
-    outputs: Sequence[NDArray[np.float64]],
+    outputs: Sequence[NDArray[np.float64]] | NDArray[np.float64],
     weights: Weights = None,
 ) -> ScoreStatistics:
     """Statistics of rows and of the outputs of each network for them.
@@ -51,7 +51,7 @@ def compute_score_statistics(
 
 def _compute_observed_statistics(
     rows: NDArray[np.float64],
-    outputs: Sequence[NDArray[np.float64]],
+    outputs: Sequence[NDArray[np.float64]] | NDArray[np.float64],
     is_missing: NDArray[np.bool_],
     weights: Weights,
 ) -> tuple[NDArray[np.float64], float, list[NDArray[np.float64]]]:
@@ -75,7 +75,7 @@ def _compute_observed_statistics(
 def compute_anomaly(
     score_method: str,
     rows: NDArray[np.float64],
-    outputs: Sequence[NDArray[np.float64]],
+    outputs: Sequence[NDArray[np.float64]] | NDArray[np.float64],
     statistics: ScoreStatistics,
 ) -> NDArray[np.float64]:
     """The anomaly of each row, averaged over networks; overwrites the outputs.

@@ -203,18 +203,14 @@ def compute_calibrated_offset(
     return compute_conformal_offset(calibration_scores, float(contamination))
 
 
-def check_false_alarm_rate(false_alarm_rate: object) -> None:
-    """Raise if it is neither None nor a probability."""
-    is_rate = isinstance(false_alarm_rate, Real) and 0 < float(false_alarm_rate) < 1
+def check_false_alarm_rate(false_alarm_rate: float | None, n_samples: int) -> None:
+    """Raise if it is neither None nor a probability that so many rows can tell."""
+    is_rate = isinstance(false_alarm_rate, Real) and 0 < false_alarm_rate < 1
     if false_alarm_rate is not None and not is_rate:
         raise ValueError(
             "false_alarm_rate must be a float in (0, 1), or None to leave offset_ "
             f"where it is. Got {false_alarm_rate!r} instead."
         )
-
-
-def check_calibration_rows(n_samples: int, false_alarm_rate: float | None) -> None:
-    """Raise if there are too few rows for a rate."""
     n_needed = count_needed_rows(false_alarm_rate)
     if n_samples < n_needed:
         raise ValueError(
