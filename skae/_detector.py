@@ -23,14 +23,17 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skae._learning._learn import Learnt, learn, learn_part
 from skae._learning._network import get_keras_models, make_keras_activation
-from skae._learning._recipe import (
-    Recipe,
+from skae._learning._optimizer import (
     SerializedOptimizer,
     deserialize_optimizer,
+    serialize_optimizer,
+)
+from skae._learning._recipe import (
+    PARAMETERS,
+    Recipe,
     draw_seed,
     draw_seeds,
     make_recipe,
-    serialize_optimizer,
 )
 from skae._learning._training import Surroundings
 from skae._model import LOWEST_SCORE, Model
@@ -51,7 +54,13 @@ from skae._scoring._threshold import (
     compute_p_values,
     hold_back,
 )
-from skae._tables._reading import Table, WeightedTable, find_observed, take_rows
+from skae._tables._reading import (
+    Table,
+    WeightedTable,
+    find_observed,
+    take_rows,
+    warn_if_unobserved,
+)
 from skae._tables._sample import Stream, add_rows, draw_sample, start_stream
 from skae._tables._weighting import (
     check_weights,
@@ -81,9 +90,13 @@ class AutoencoderOutlierDetector(
 
     An encoder maps each row to a code, a decoder maps the code back; both are trained
     to reproduce rows that are mostly normal, from what is left of them after some cells
-    were masked. A row that comes back badly, or comes back as something unusual, is an
-    outlier. Use it where normal rows follow relations between their columns (correlated
-    measurements, images) that a new kind of row would break.
+    were masked. A row is an outlier if no training row is like it: neither in its
+    values nor in what the network misses of them. Use it where normal rows follow
+    relations between their columns (correlated measurements, images) that a new kind of
+    row would break.
+
+    A fitted detector keeps up to 512 of the training rows, standardised, and with it
+    each pickle and file of it; ``score_method="reconstruction"`` keeps none.
 
     Read more in the :doc:`user guide </user_guide>`.
 
@@ -115,7 +128,7 @@ class AutoencoderOutlierDetector(
         its own learning rate, so that `learning_rate` and `learning_rate_schedule` are
         not used, and is itself never trained with.
 
-    learning_rate : float, default=0.002
+    learning_rate : float, default=0.006
         Step size of the optimizer.
 
     learning_rate_schedule : {"constant", "cosine"}, default="cosine"
@@ -123,10 +136,11 @@ class AutoencoderOutlierDetector(
         along half a cosine.
 
     epochs : int or "auto", default="auto"
-        Number of passes over the training rows. "auto" is as many as give about 1,000
-        updates, at least one.
+        Number of passes over the training rows. "auto" is as many as give about n^2 /
+        400 updates for n rows, between 100 and 800 of them, and at least one: a network
+        that has seen few rows very often takes fresh ones for outliers.
 
-    batch_size : int, default=128
+    batch_size : int, default=256
         Rows per update; at most all training rows.
 
     early_stopping : bool, default=False
@@ -157,12 +171,15 @@ class AutoencoderOutlierDetector(
 
     n_estimators : int, default=1
         Number of networks, trained from different initial weights, whose scores are
-        averaged. `transform` concatenates their codes, `reconstruct` and
+        averaged; with ``score_method="neighbors"`` their outputs are, and there is one
+        score. `transform` concatenates their codes, `reconstruct` and
         `inverse_transform` average their outputs.
 
-    score_method : {"combined", "reconstruction"}, default="combined"
-        What makes a row anomalous: how badly it is reconstructed, and how unusual its
-        reconstruction is; or the mean absolute reconstruction error alone. See Notes.
+    score_method : {"neighbors", "reconstruction"}, default="neighbors"
+        What makes a row anomalous: how far it is from its nearest neighbours among
+        training rows, in its values and in what the network misses of them; or the mean
+        absolute reconstruction error alone, as in [1]_. The first keeps up to 512
+        training rows in the detector, the second none. See Notes.
 
     contamination : float or "auto", default="auto"
         Where the threshold lies. A float in (0, 0.5] is the share of the rows given to
@@ -257,23 +274,42 @@ class AutoencoderOutlierDetector(
 
     where center and scale come from `scaling`. A network that was trained on outliers
     too, or that goes on beyond the training rows as it does within, reproduces some of
-    them well. By ``score_method="combined"``, a row is therefore also anomalous if its
-    reconstruction is far from what is usual::
+    them well, and a narrow table can simply be copied. By the default,
+    ``score_method="neighbors"``, a row is therefore seen as what it is and what the
+    network misses of it, and compared with training rows, the references [4]_::
 
-        score(x) = -1/d * sum_j (|net(z)_j - m_j| / t + |z_j - net(z)_j| / s_j)
+        v(x)_j   = (z_j / t,  (z_j - net(z)_j) / s_j),    both clipped at +-20
+        score(x) = -1/d * mean of |v(x) - v(q)| over the 12 nearest references q
 
-    with m_j the median of column j over the training rows, t the root mean square of
-    z_j - m_j over all cells, and s_j the root mean square of z_j - net(z)_j plus a
-    tenth of its mean over the columns, all from at most 10,000 training rows. The two
-    terms are to each other as the statistics T^2 and SPE of process monitoring, which
-    the combined index of [4]_ adds up; here absolute values stand for squares, so that
-    the score is a sum over columns. Both never exceed 0. The scores of several networks
-    are averaged. Larger means more normal, as everywhere in scikit-learn.
+    with | | the sum of the absolute values, t the root mean square of the cells around
+    the means of their columns (1 for standardised ones), and s_j = e_j + 0.1 e + (0.1 +
+    40/n) t, where e_j is the root mean square of z_j - net(z)_j, e its mean over the
+    columns and n the number of distinct rows, at most 10,000, that all of this comes
+    from: errors of a tenth of a deviation are no evidence, nor are those that fewer
+    rows would make. The references, up to 512, are drawn from the 90 % of these rows
+    whose |v| is smallest. They are kept as scaled rows; what is missed of them is
+    computed by the network at hand.
+
+    A row that is one of the references is judged by the others, in `fit` as in
+    `predict`. It is one if no cell differs by more than about 1e-6 of its value, a
+    missing cell being equal to a missing one, so that a copy in float32 is the same
+    row. A row that was seen many times is drawn as many references, of which a row
+    equal to them skips one. Where few references are left, it is compared with these;
+    without any, its score is 0.
+
+    For more than 128 columns the distance is the root of the sum of squares, over the
+    root of d, since that is a matrix product. There are at most 250,000 / d references,
+    and one neighbour for every 25 of them.
+
+    The outputs of several networks are averaged, by "reconstruction" the scores. No
+    score exceeds 0. Larger means more normal, as everywhere in scikit-learn.
 
     A cell that is NaN is missing. The network is shown the mean of its column instead,
     as for a masked cell, and learns from the observed ones alone: the loss is their
     mean. So is the score, d being the number of observed cells and the sum being over
-    these. `offset_` comes from the rows given to `fit` that have at least one.
+    these; where a reference misses one of them, what the network expects there stands
+    for it, and nothing is missed of it. `offset_` comes from the rows given to `fit`
+    that have at least one.
 
     A row with the weight w is a row that was seen w times: equal rows are merged and
     their weights added up before anything else, and the distinct rows are put in an
@@ -293,9 +329,9 @@ class AutoencoderOutlierDetector(
        discovery rate." JRSS B 57, 289-300. :doi:`10.1111/j.2517-6161.1995.tb02031.x`
     .. [3] Vincent, P., Larochelle, H., Lajoie, I., Bengio, Y. & Manzagol, P.-A. (2010).
        "Stacked denoising autoencoders." JMLR 11, 3371-3408.
-    .. [4] Yue, H. H. & Qin, S. J. (2001). "Reconstruction-based fault identification
-       using a combined index." Ind. Eng. Chem. Res. 40, 4403-4414.
-       :doi:`10.1021/ie000141+`
+    .. [4] Pang, G., Ting, K. M. & Albrecht, D. (2015). "LeSiNN: detecting anomalies by
+       identifying least similar nearest neighbours." ICDM workshops.
+       :doi:`10.1109/ICDMW.2015.62`
     .. [5] Bates, S., Candès, E., Lei, L., Romano, Y. & Sesia, M. (2023). "Testing for
        outliers with conformal p-values." Annals of Statistics 51, 149-178.
        :doi:`10.1214/22-AOS2244`
@@ -338,7 +374,7 @@ class AutoencoderOutlierDetector(
         "masking": [Interval(Real, 0, 1, closed="both")],
         "scaling": [StrOptions({"standard", "minmax", "robust"}), None],
         "n_estimators": [Interval(Integral, 1, None, closed="left")],
-        "score_method": [StrOptions({"combined", "reconstruction"})],
+        "score_method": [StrOptions({"neighbors", "reconstruction"})],
         "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
         "calibration_fraction": [Interval(Real, 0, 1, closed="left")],
         "warm_start": ["boolean"],
@@ -355,10 +391,10 @@ class AutoencoderOutlierDetector(
         output_activation: str | Callable = "linear",
         loss: str | Callable = "mean_squared_error",
         optimizer: str | keras.optimizers.Optimizer = "adam",
-        learning_rate: float = 0.002,
+        learning_rate: float = 0.006,
         learning_rate_schedule: str = "cosine",
         epochs: int | str = "auto",
-        batch_size: int = 128,
+        batch_size: int = 256,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
@@ -366,7 +402,7 @@ class AutoencoderOutlierDetector(
         masking: float = 1.0,
         scaling: str | None = "standard",
         n_estimators: int = 1,
-        score_method: str = "combined",
+        score_method: str = "neighbors",
         contamination: float | str = "auto",
         calibration_fraction: float = 0.0,
         warm_start: bool = False,
@@ -551,7 +587,7 @@ class AutoencoderOutlierDetector(
 
         What fails on the way then leaves no trace.
         """
-        return type(self).__new__(type(self))
+        return type(self)(**self.get_params(deep=False))
 
     def _read(
         self, X: Input, sample_weight: ArrayLike | None, seen_by: Self
@@ -561,11 +597,11 @@ class AutoencoderOutlierDetector(
         weights = check_weights(sample_weight, X)
         weighted = np.flatnonzero(weights)
         X, weights = take_rows(X, weighted), weights[weighted]
-        observed = find_observed(X, stacklevel=6)
+        observed = find_observed(X, stacklevel=5)
         return merge_rows(take_rows(X, observed), weights[observed])
 
     def _make_recipe(self) -> Recipe:
-        return make_recipe(self.get_params(deep=False))
+        return make_recipe({name: getattr(self, name) for name in PARAMETERS})
 
     def _see_surroundings(self, callbacks: Sequence[Any] | None) -> Surroundings:
         """What trains along; the cache only if a seed says what is drawn."""
@@ -574,8 +610,9 @@ class AutoencoderOutlierDetector(
                 "callbacks must be a list of keras.callbacks.Callback. Got "
                 f"{callbacks!r} instead."
             )
+        prototype = None if isinstance(self.optimizer, str) else self.optimizer
         memory = self.memory if isinstance(self.random_state, Integral) else None
-        return Surroundings(callbacks or (), self.verbose, memory)
+        return Surroundings(prototype, callbacks or (), self.verbose, memory)
 
     def _start_stream(self, table: WeightedTable) -> Stream:
         """A stream without rows; its seed is that of all later calls."""
@@ -763,6 +800,7 @@ class AutoencoderOutlierDetector(
         unchecked = VALIDATION | {"ensure_all_finite": False}
         X = validate_data(self, X, reset=False, **unchecked)
         scores = self._model.score(X)
+        warn_if_unobserved(X, scores, stacklevel=3)
         # An infinite cell gives the lowest score. To look for one in all of X first
         # would take a fifth of the time.
         if (scores == LOWEST_SCORE).any():
@@ -825,9 +863,11 @@ class AutoencoderOutlierDetector(
             is nan.
         """
         X = self._validate(X)
+        scores = self._model.score(X)
+        warn_if_unobserved(X, scores, stacklevel=3)
         if y is None:
-            return rank_against_synthetic(self._model.score, X)
-        return rank_by_labels(self._model.score, X, y)
+            return rank_against_synthetic(self._model.score, X, scores)
+        return rank_by_labels(scores, y)
 
     def _validate(self, X: Input) -> Table:
         check_is_fitted(self)
@@ -836,7 +876,7 @@ class AutoencoderOutlierDetector(
     def _validate_observed(self, X: Input) -> Table:
         """The rows of X that are not missing as a whole."""
         X = self._validate(X)
-        return take_rows(X, find_observed(X, stacklevel=5))
+        return take_rows(X, find_observed(X, stacklevel=4))
 
     def explain(
         self, X: Input, *, return_expected: bool = False
@@ -846,9 +886,10 @@ class AutoencoderOutlierDetector(
         One odd value spoils the reconstruction of other columns too, so that large
         errors alone do not tell which column is at fault. Therefore the three most
         suspicious columns of a row are hidden one after the other, as if their values
-        were missing. What the squared errors, and a tenth of the squared deviations of
-        the output, lose by it is the share of that column [6]_; of what is left after
-        the last one, column j gets the terms that carry its index. The shares are
+        were missing. What the squared differences from the nearest references (or, by
+        "reconstruction", the squared errors) lose by it is the share of that column
+        [6]_; of what is left after the last one, column j gets the terms that carry its
+        index. The shares are
         scaled to the anomaly of the row. It takes six forward passes, and four more
         with `return_expected`, where scoring takes one.
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import gen_batches
 
+from skae._scoring import _neighbors as neighbors
 from skae._scoring._diagnosis import (
     Finding,
     check_code,
@@ -25,19 +26,20 @@ from skae._scoring._forward import (
     Activation,
     Architecture,
     Layer,
-    compute_outputs,
     iterate_forward,
     make_networks,
+    run_forward,
 )
-from skae._scoring._scores import ScoreStatistics, compute_anomaly
-from skae._tables._reading import Table, Weights, warn_of_unobserved
+from skae._scoring._scores import (
+    compute_error_squares,
+    compute_error_terms,
+    compute_reconstruction_errors,
+)
+from skae._scoring._threads import share_out
+from skae._tables._reading import Table
 from skae._tables._scaling import ScaledRows, Scaling
 
 LOWEST_SCORE = float(np.finfo(np.float64).min)
-_RECORDS: dict[str, Any] = {  # plain dicts outside of a Model
-    "architecture": Architecture,
-    "score_statistics": ScoreStatistics,
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +55,7 @@ class Model:
     mask_values: NDArray[np.float64]  # (n_features,), in the network's units
     architecture: Architecture
     weights: list[list[NDArray[np.float32]]]  # of each network: kernel, bias, ...
-    score_method: str
-    score_statistics: ScoreStatistics
+    neighborhood: neighbors.Neighborhood | None  # None: the reconstruction error
 
     # Not learnt: what computes an activation that NumPy does not know.
     make_activation: Callable[[Activation], Activate]
@@ -62,7 +63,10 @@ class Model:
     def to_plain(self) -> dict[str, Any]:
         """The fields by their names, records as dicts."""
         plain = {name: getattr(self, name) for name in FIELDS}
-        return plain | {name: plain[name]._asdict() for name in _RECORDS}
+        hood = self.neighborhood
+        plain["architecture"] = self.architecture._asdict()
+        plain["neighborhood"] = None if hood is None else hood._asdict()
+        return plain
 
     @classmethod
     def from_plain(
@@ -70,19 +74,32 @@ class Model:
         plain: Mapping[str, Any],
         make_activation: Callable[[Activation], Activate],
     ) -> Model:
-        """The way back from `to_plain`; an older file has medians in place of means."""
-        older = {"mask_values": plain["score_statistics"]["center"]}
-        records = {name: kind(**plain[name]) for name, kind in _RECORDS.items()}
-        return cls(**{**older, **plain, **records}, make_activation=make_activation)
+        """The way back from `to_plain`."""
+        hood = plain["neighborhood"]
+        records = {
+            "architecture": Architecture(**plain["architecture"]),
+            "neighborhood": None if hood is None else neighbors.Neighborhood(**hood),
+        }
+        return cls(**{**plain, **records}, make_activation=make_activation)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the fields without what is derived from them."""
-        return Model.from_plain, (self.to_plain(), self.make_activation)
+    @property
+    def score_method(self) -> str:
+        """By the name of the parameter."""
+        return "reconstruction" if self.neighborhood is None else "neighbors"
 
     @cached_property
     def networks(self) -> list[list[Layer]]:
         """The networks for the forward pass in NumPy."""
         return make_networks(self.architecture, self.weights, self.make_activation)
+
+    @cached_property
+    def references(self) -> neighbors.References | None:
+        """The rows to compare with, as these networks see them."""
+        if self.neighborhood is None:
+            return None
+        outputs = self._run(self.neighborhood.references).mean(axis=0)
+        offsets = np.abs(self.center / self.scale)
+        return neighbors.make_references(self.neighborhood, outputs, offsets)
 
     @property
     def n_codes(self) -> int:
@@ -94,44 +111,67 @@ class Model:
         """From the user's units to the network's and back."""
         return Scaling(self.center, self.scale, self.mask_values)
 
-    def read(self, X: Table, weights: Weights = None) -> ScaledRows:
+    def read(self, X: Table) -> ScaledRows:
         """Rows in the network's units."""
-        return ScaledRows(X, self.scaling, weights)
+        return ScaledRows(X, self.scaling)
 
     def score(self, X: Table) -> NDArray[np.float64]:
-        """The score of each row; warns of rows without any observed cell."""
-        scores, n_unobserved = np.empty(X.shape[0]), 0
-        with np.errstate(over="ignore", invalid="ignore"):
-            for block, inputs, outputs in iterate_forward(self.read(X), self.networks):
-                scores[block] = -compute_anomaly(
-                    self.score_method, inputs, outputs, self.score_statistics
-                )
-                if not scores[block].all():
-                    is_zero = scores[block] == 0.0
-                    n_unobserved += int(np.isnan(inputs[is_zero]).all(axis=1).sum())
-        if n_unobserved:
-            warn_of_unobserved(n_unobserved, "scored 0, the most normal score", 4)
+        """The score of each row; 0 for one without any observed cell."""
+        rows, scores = self.read(X), np.empty(X.shape[0])
+
+        def work(part: slice) -> None:
+            with np.errstate(over="ignore", invalid="ignore"):
+                for block, inputs, outputs in iterate_forward(
+                    rows, self.networks, part
+                ):
+                    scores[block] = -self._compute_anomaly(inputs, outputs)
+
+        share_out(len(scores), work)
         # A row so far out that its error overflows is the least normal of all.
         return np.nan_to_num(scores, copy=False, nan=LOWEST_SCORE, neginf=LOWEST_SCORE)
 
+    def _compute_anomaly(
+        self,
+        inputs: NDArray[np.float64],
+        outputs: Sequence[NDArray[np.float64]] | NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        """Minus the scores of scaled rows; overwrites the outputs."""
+        if self.references is None:
+            return compute_reconstruction_errors(inputs, outputs)
+        average = outputs[0] if len(outputs) == 1 else np.mean(outputs, axis=0)
+        return neighbors.compute_anomalies(inputs, average, self.references)
+
     def explain(self, X: Table) -> NDArray[np.float64]:
         """What each column adds to the anomaly of each row."""
-        contribute = partial(
-            compute_contributions,
-            self.score_method,
-            forward=partial(compute_outputs, networks=self.networks),
-            statistics=self.score_statistics,
-            mask_values=self.mask_values,
-        )
-        return self._compute_by_blocks(X, contribute)
+        return self._compute_by_blocks(X, self._contribute)
+
+    def _contribute(self, inputs: NDArray[np.float64]) -> NDArray[np.float64]:
+        outputs, references = self._run(inputs), self.references
+        if references is None:
+            terms = compute_error_terms(inputs, outputs)
+        else:
+            terms = neighbors.compute_terms(inputs, outputs.mean(axis=0), references)
+
+        def measure(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+            outputs = self._run(rows)
+            if references is None:
+                return compute_error_squares(rows, outputs)
+            return neighbors.compute_squares(rows, outputs.mean(axis=0), references)
+
+        anomaly = self._compute_anomaly(inputs, outputs)
+        return compute_contributions(inputs, anomaly, terms, self.mask_values, measure)
+
+    def _run(self, inputs: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What comes out of each network for scaled rows."""
+        identity = Scaling.of_nothing(inputs.shape[1], self.mask_values)
+        return run_forward(ScaledRows(inputs, identity), self.networks)[1]
 
     def expect(self, X: Table) -> NDArray[np.float64]:
         """What is expected of each cell when it is masked, in the user's units."""
-        expect = partial(
-            compute_expected,
-            forward=partial(compute_outputs, networks=self.networks),
-            mask_values=self.mask_values,
-        )
+
+        def expect(inputs: NDArray[np.float64]) -> NDArray[np.float64]:
+            return compute_expected(inputs, self._run, self.mask_values)
+
         return self.scaling.undo(self._compute_by_blocks(X, expect))
 
     def _compute_by_blocks(
@@ -170,27 +210,18 @@ class Model:
 
     def reconstruct(self, X: Table) -> NDArray[np.float64]:
         """What the networks make of each row, on average, in the user's units."""
-        return self.scaling.undo(self.reconstruct_scaled(self.read(X)))
-
-    def reconstruct_scaled(self, rows: ScaledRows) -> NDArray[np.float64]:
-        """The same from scaled rows, and in the network's units."""
-        averages = np.empty(rows.shape)
-        for block, _, outputs in iterate_forward(rows, self.networks):
-            averages[block] = np.mean(outputs, axis=0)
+        averages = np.empty(X.shape)
+        for block, _, outputs in iterate_forward(self.read(X), self.networks):
+            averages[block] = self.scaling.undo(np.mean(outputs, axis=0))
         return averages
 
     def inspect(self, X: Table) -> list[Finding]:
         """What a diagnosis finds in the networks by means of rows."""
         inputs = self.read(X).read_all()
         shuffled = shuffle_cells(inputs)
-        identity = Scaling.of_nothing(inputs.shape[1], self.mask_values)
-        outputs, shuffled_outputs = (
-            self.reconstruct_scaled(ScaledRows(rows, identity))
-            for rows in (inputs, shuffled)
-        )
         return [
-            check_reconstruction(inputs, outputs),
-            check_copying(shuffled, shuffled_outputs),
+            check_reconstruction(inputs, self._run(inputs).mean(axis=0)),
+            check_copying(shuffled, self._run(shuffled).mean(axis=0)),
             check_code(inputs, self.encode(X)),
         ]
 

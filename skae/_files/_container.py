@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAGIC = b"SKAE\r\n\x1a\n"  # a transfer that changes line ends changes it
-FORMAT = 1
+FORMAT = 2
 DTYPES = ("<f4", "<f8", "|u1")
 MAX_JSON_BYTES = 2**16  # in memory, JSON can take thirty times as much
 CHUNK_BYTES = 2**16
@@ -105,7 +105,12 @@ def read_container(
     end = file.tell()
     file.seek(start)
     file_format, n_text_bytes = struct.unpack("<II", _read_bytes(file, 8))
-    if file_format != FORMAT:
+    if file_format < FORMAT:
+        raise ValueError(
+            f"it is of format {file_format}, of before the first release; this skae "
+            f"reads format {FORMAT}. Fit and save the detector again."
+        )
+    if file_format > FORMAT:
         raise ValueError(
             f"it is of format {file_format}, and this skae reads format {FORMAT}. "
             "Upgrade skae."

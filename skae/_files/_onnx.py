@@ -12,6 +12,13 @@ from sklearn.utils.validation import check_is_fitted
 from skae._detector import AutoencoderOutlierDetector
 from skae._model import Model
 from skae._scoring._forward import Architecture
+from skae._scoring._neighbors import (
+    CLIP,
+    MAX_COLUMNS_OF_ABSOLUTE,
+    SAME_CELL,
+    References,
+    count_neighbors,
+)
 
 
 def register_onnx_converter() -> None:
@@ -107,7 +114,7 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
     model: Model = operator.raw_operator._model
     architecture = model.architecture
     activations = [_find_activation(a, architecture) for a in architecture.activations]
-    graph = _Graph(scope, container)
+    graph = _Graph(scope, container, architecture.n_features)
     # A frame comes as one input for each column.
     rows = graph.join([graph.cast(x.full_name, np.float64) for x in operator.inputs])
     rows = graph.scale(rows, model.center, model.scale)
@@ -132,58 +139,158 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
 
 def _add_anomaly(graph: _Graph, model: Model, rows: str, outputs: Sequence[str]) -> str:
     """The anomaly of scaled rows, as `_scoring` computes it."""
-    center, deviation, residuals = model.score_statistics
-    total: str | NDArray = np.zeros((1, 1))
-    for output, scale in zip(outputs, residuals, strict=True):
-        errors = graph.add("Abs", graph.add("Sub", rows, output))
-        if model.score_method == "reconstruction":
-            anomaly = graph.average(errors, np.ones(len(center)))
-        else:
-            deviations = graph.add("Abs", graph.add("Sub", output, center))
-            anomaly = graph.add(
-                "Add",
-                graph.average(deviations, np.full(len(center), 1.0 / deviation)),
-                graph.average(errors, 1.0 / scale),
-            )
-        total = graph.add("Add", total, anomaly)
-    mean = graph.add("Mul", total, 1.0 / len(outputs))
+    if model.references is None:
+        errors = [graph.add("Abs", graph.add("Sub", rows, out)) for out in outputs]
+        total = graph.sum_rows(graph.average(errors))
+        anomaly = graph.add("Mul", total, 1.0 / graph.n_features)
+    else:
+        residuals = graph.add("Sub", rows, graph.average(outputs))
+        anomaly = _add_neighbors(graph, model.references, rows, residuals)
+        # Not a number, or infinite: what is clipped must not be forgotten.
+        lost = graph.sum_rows(graph.add("Sub", residuals, residuals))
+        anomaly = graph.add("Add", anomaly, lost)
     # A row so far out that its error overflows is the least normal of all.
     largest = np.finfo(np.float64).max
-    limited = graph.add("Min", mean, largest)
-    return graph.add("Where", graph.add("IsNaN", mean), largest, limited)
+    limited = graph.add("Min", anomaly, largest)
+    return graph.add("Where", graph.add("IsNaN", anomaly), largest, limited)
+
+
+def _add_neighbors(
+    graph: _Graph, references: References, rows: str, residuals: str
+) -> str:
+    """The mean distance of each row to its nearest references, over its columns."""
+    hood, (n_references, n_features) = references.hood, references.rows.shape
+    is_wide = n_features > MAX_COLUMNS_OF_ABSOLUTE
+    cells = graph.clip(graph.add("Mul", rows, 1.0 / hood.spread))
+    misses = graph.clip(graph.add("Mul", residuals, 1.0 / hood.residual_scale))
+    tolerance = graph.add("Add", graph.add("Abs", rows), references.offsets)
+    tolerance = graph.add("Mul", tolerance, SAME_CELL)
+    distances, differing = graph.scan(
+        _make_comparison(graph, rows, cells, misses, tolerance, is_wide),
+        # A reference with a missing cell is no row that comes here.
+        np.where(np.isnan(references.rows), np.inf, references.rows),
+        references.cells.values,
+        references.residuals.values,
+    )
+    if is_wide:
+        distances = graph.add("Sqrt", distances)
+    is_same = graph.add("Less", differing, 0.5)
+    first = graph.add("ArgMax", graph.cast(is_same, np.float64), axis=1, keepdims=1)
+    is_first = graph.add("Equal", np.arange(n_references), first)
+    is_skipped = graph.add("And", is_first, is_same)
+    distances = graph.add("Where", is_skipped, np.inf, distances)
+    n_nearest = min(count_neighbors(n_features), n_references)
+    nearest = graph.take_smallest(distances, n_nearest)
+    is_other = graph.add("Less", nearest, np.inf)
+    total = graph.sum_rows(graph.add("Where", is_other, nearest, 0.0))
+    count = graph.sum_rows(graph.cast(is_other, np.float64))
+    n_units = np.sqrt(n_features) if is_wide else n_features
+    divisor = graph.add("Mul", graph.add("Max", count, 1.0), float(n_units))
+    return graph.add("Div", total, divisor)
+
+
+def _make_comparison(
+    graph: _Graph, rows: str, cells: str, misses: str, tolerance: str, is_wide: bool
+) -> Any:
+    """A graph that compares all rows with one reference.
+
+    Its outputs are distances, and how many cells of a row differ from the reference's.
+    """
+    from onnx import TensorProto, helper
+
+    ones = graph.store(np.ones((graph.n_features, 1)))
+    nodes: list[Any] = []
+
+    def add(kind: str, *inputs: str, **attributes: Any) -> str:
+        output = graph.name_anew(f"reference_{kind.lower()}")
+        nodes.append(helper.make_node(kind, inputs, [output], **attributes))
+        return output
+
+    names = [graph.name_anew(f"reference_{i}") for i in range(3)]
+    sums = []
+    for values, own in zip((cells, misses), names[1:], strict=True):
+        difference = add("Abs", add("Sub", values, own))
+        if is_wide:
+            difference = add("Mul", difference, difference)
+        sums.append(add("MatMul", difference, ones))
+    is_other = add("Greater", add("Abs", add("Sub", rows, names[0])), tolerance)
+    n_differing = add("MatMul", add("Cast", is_other, to=TensorProto.DOUBLE), ones)
+    outputs = [add("Add", *sums), n_differing]
+    kind = TensorProto.DOUBLE
+    return helper.make_graph(
+        nodes,
+        "compare",
+        [helper.make_tensor_value_info(n, kind, [graph.n_features]) for n in names],
+        [helper.make_tensor_value_info(n, kind, [None, 1]) for n in outputs],
+    )
 
 
 class _Graph:
     """Adds nodes to the container of skl2onnx, and names what they compute."""
 
-    def __init__(self, scope: Any, container: Any):
+    def __init__(self, scope: Any, container: Any, n_features: int):
         self._scope = scope
         self._container = container
+        self.n_features = n_features
 
-    def add(self, kind: str, *inputs: str | float | NDArray) -> str:
+    def add(self, kind: str, *inputs: str | float | NDArray, **attributes: Any) -> str:
         """The name of what an operator makes of names and of numbers."""
-        return self._add_node(kind, inputs, {})
+        return self._add_node(kind, inputs, attributes)[0]
 
     def cast(self, x: str | NDArray, dtype: type) -> str:
-        return self._add_node("Cast", [x], {"to": _get_onnx_type(dtype)})
+        return self.add("Cast", x, to=_get_onnx_type(dtype))
 
     def join(self, columns: Sequence[str]) -> str:
         """Columns side by side."""
         if len(columns) == 1:
             return columns[0]
-        return self._add_node("Concat", columns, {"axis": 1})
+        return self.add("Concat", *columns, axis=1)
+
+    def clip(self, x: str) -> str:
+        return self.add("Min", self.add("Max", x, -CLIP), CLIP)
+
+    def average(self, values: Sequence[str]) -> str:
+        """The mean of what has been computed by several networks."""
+        total = values[0]
+        for other in values[1:]:
+            total = self.add("Add", total, other)
+        return self.add("Mul", total, 1.0 / len(values))
+
+    def sum_rows(self, x: str) -> str:
+        """The sum of each row, as a column."""
+        return self.add("ReduceSum", x, np.array([1]), keepdims=1)
+
+    def take_smallest(self, x: str, n: int) -> str:
+        """The smallest values of each row."""
+        attributes = {"axis": 1, "largest": 0}
+        return self._add_node("TopK", [x, np.array([n])], attributes, n_outputs=2)[0]
+
+    def scan(self, body: Any, *values: NDArray) -> list[str]:
+        """What a graph of two outputs makes of each row of some values, as columns."""
+        attributes = {
+            "body": body,
+            "num_scan_inputs": len(values),
+            "scan_output_axes": [1, 1],
+        }
+        columns = self._add_node("Scan", values, attributes, n_outputs=2)
+        return [self.add("Reshape", x, np.array([-1, len(values[0])])) for x in columns]
+
+    def name_anew(self, name: str) -> str:
+        unique: str = self._scope.get_unique_variable_name(name)
+        return unique
 
     def _add_node(
         self,
         kind: str,
         inputs: Sequence[str | float | NDArray],
-        attributes: dict[str, int],
-    ) -> str:
-        names = [x if isinstance(x, str) else self._store(x) for x in inputs]
-        output = self._scope.get_unique_variable_name(kind.lower())
+        attributes: dict[str, Any],
+        n_outputs: int = 1,
+    ) -> list[str]:
+        names = [x if isinstance(x, str) else self.store(x) for x in inputs]
+        outputs = [self.name_anew(kind.lower()) for _ in range(n_outputs)]
         name = self._scope.get_unique_operator_name(kind)
-        self._container.add_node(kind, names, output, name=name, **attributes)
-        return output
+        self._container.add_node(kind, names, outputs, name=name, **attributes)
+        return outputs
 
     def scale(
         self, rows: str, center: NDArray[np.float64], scale: NDArray[np.float64]
@@ -197,16 +304,12 @@ class _Graph:
         product = self.add("MatMul", rows, self.cast(kernel, np.float64))
         return self.add("Add", product, self.cast(bias, np.float64))
 
-    def average(self, terms: str, factors: NDArray[np.float64]) -> str:
-        """The mean over the columns of terms times the columns' factors."""
-        return self.add("MatMul", terms, (factors / len(factors))[:, np.newaxis])
-
     def name(self, x: str, name: str) -> None:
         """Give what has been computed the name of an output."""
         operator = self._scope.get_unique_operator_name("Identity")
         self._container.add_node("Identity", x, name, name=operator)
 
-    def _store(self, value: float | NDArray) -> str:
+    def store(self, value: float | NDArray) -> str:
         array = np.asarray(value)
         name = self._scope.get_unique_variable_name("constant")
         kind = _get_onnx_type(array.dtype)

@@ -282,12 +282,11 @@ _VALUES = {
     "n_features_in_": _Value(_read_count),
     "n_iter_": _Value(_read_count),
     "offset_": _Value(_read_number),
-    "_score_method": _Value(_read_text),
     "_architecture.n_features": _Value(_read_count),
     "_architecture.hidden_layer_sizes": _Value(_read_counts),
     "_architecture.activation": _Value(_read_text),
     "_architecture.output_activation": _Value(_read_text),
-    "_score_statistics.deviation": _Value(_read_divisor),
+    "_neighborhood.spread": _Value(_read_divisor, is_optional=True),
     "_stream.seed": _Value(_read_seed, is_optional=True),
     "_stream.n_calls": _Value(_read_seed, is_optional=True),
     "_stream.min_rows": _Value(_read_seed, is_optional=True),
@@ -298,7 +297,7 @@ _VALUES = {
 _ARRAYS = {
     "_center": _Array("f8", ("n_features",), _check_finite),
     "_scale": _Array("f8", ("n_features",), _check_divisors),
-    "_mask_values": _Array("f8", ("n_features",), _check_finite, is_optional=True),
+    "_mask_values": _Array("f8", ("n_features",), _check_finite),
     "_weights": _Array(
         "f4",
         ("n_networks", "n_weights"),
@@ -306,9 +305,11 @@ _ARRAYS = {
         _pack_weights,
         _unpack_weights,
     ),
-    "_score_statistics.center": _Array("f8", ("n_features",), _check_finite),
-    "_score_statistics.residuals": _Array(
-        "f8", ("n_networks", "n_features"), _check_divisors
+    "_neighborhood.references": _Array(
+        "f8", ("n_references", "n_features"), _check_cells, is_optional=True
+    ),
+    "_neighborhood.residual_scale": _Array(
+        "f8", ("n_features",), _check_divisors, is_optional=True
     ),
     "loss_curve_": _Array("f8", ("n_iter",), _check_finite, unpack=_unpack_curve),
     "validation_loss_curve_": _Array(
@@ -333,7 +334,10 @@ _ARRAYS = {
         "u1", ("n_bytes",), _check_finite, _pack_names, _unpack_names, is_optional=True
     ),
 }
-_STREAM = {name for name in _VALUES | _ARRAYS if name.startswith("_stream.")}
+_RECORDS = [  # each as a whole or not at all
+    {name for name in _VALUES | _ARRAYS if name.startswith(record)}
+    for record in ("_stream.", "_neighborhood.")
+]
 _PARAMETERS = AutoencoderOutlierDetector._parameter_constraints.keys()
 _OPTIONAL = {
     *_PARAMETERS,  # one that is newer than the file is at its default
@@ -353,7 +357,7 @@ def _encode(
     parameters = {name: state.pop(name) for name in _PARAMETERS}
     model = {f"_{field}": value for field, value in state.pop("_model").items()}
     values = _flatten(state | model)
-    for name in {"_stream", *_OPTIONAL} & values.keys():
+    for name in {"_stream", "_neighborhood", *_OPTIONAL} & values.keys():
         if values[name] is None:
             del values[name]
     arrays = {
@@ -467,12 +471,12 @@ def _decode(
     _check_names(parameters.keys(), _PARAMETERS, written_by)
     _check_names(values.keys(), _VALUES.keys(), written_by)
     _check_names(arrays.keys(), _ARRAYS.keys(), written_by)
-    for name in _STREAM if _STREAM & (values.keys() | arrays.keys()) else ():
-        if name not in values and name not in arrays:  # all of it or nothing
+    present = values.keys() | arrays.keys()
+    for record in _RECORDS:
+        for name in record - present if record & present else ():
             raise ValueError(f"{name!r} is missing.")
     detector = _make_detector(parameters)
     values = {name: _read(name, _VALUES[name].read, v) for name, v in values.items()}
-    _make_detector({"score_method": values["_score_method"]})  # raises if unknown
     architecture = Architecture(
         *(values[f"_architecture.{field}"] for field in Architecture._fields)
     )
@@ -483,11 +487,15 @@ def _decode(
     entries = values | {
         name: _unpack(name, array, architecture) for name, array in arrays.items()
     }
-    absent = "validation_loss_curve_", "calibration_scores_", "_stream"
+    absent = (
+        "validation_loss_curve_",
+        "calibration_scores_",
+        "_stream",
+        "_neighborhood",
+    )
     state: dict[str, Any] = dict.fromkeys(absent)
     state |= _unflatten(entries)
-    known = [field for field in FIELDS if f"_{field}" in state]
-    state["_model"] = {field: state.pop(f"_{field}") for field in known}
+    state["_model"] = {field: state.pop(f"_{field}") for field in FIELDS}
     detector.__setstate__(detector.__getstate__() | state)
     return detector
 

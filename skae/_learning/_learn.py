@@ -22,7 +22,7 @@ from skae._scoring._forward import (
     make_networks,
     run_forward,
 )
-from skae._scoring._scores import compute_score_statistics
+from skae._scoring._neighbors import choose_neighborhood
 from skae._tables._reading import WeightedTable
 from skae._tables._sample import Stream, take_sample
 from skae._tables._scaling import ScaledRows, scale_rows
@@ -59,6 +59,7 @@ def learn(
     start = _choose_start(architecture, seeds, past)
     if past is not None:
         recipe = recipe._replace(learning_rate_schedule="constant")
+    recipe = recipe.settle(rows.shape[0])
     train_or_recall = train
     if not surroundings.callbacks:
         memory = check_memory(surroundings.memory)
@@ -66,9 +67,8 @@ def learn(
     trainings = train_or_recall(recipe, rows, start, seeds, surroundings)
     if recipe.early_stopping and not all(t.ended_by_itself for t in trainings):
         warnings.warn(
-            "Early stopping did not end the training within epochs="
-            f"{max(len(t.loss_curve) for t in trainings)}; the held-out loss may still "
-            "be falling. Increase epochs.",
+            f"Early stopping did not end the training within epochs={recipe.epochs}; "
+            "the held-out loss may still be falling. Increase epochs.",
             ConvergenceWarning,
             stacklevel=4,
         )
@@ -76,7 +76,7 @@ def learn(
     sample = take_sample(rows, seeds.sample)
     curves = [t.validation_loss_curve for t in trainings if t.validation_loss_curve]
     return Learnt(
-        _make_model(architecture, weights, sample, score_method),
+        _make_model(architecture, weights, sample, score_method, seeds.sample),
         _average([training.loss_curve for training in trainings]),
         _average(curves) if curves else None,
     )
@@ -101,11 +101,9 @@ def learn_part(
     if stream.sample is not None:
         sample = scale_rows(stream.sample, recipe.scaling)
         _warn_if_out_of_reach(sample, recipe)
-        scaling = sample.scaling
-    else:
-        assert past is not None  # a stream that starts anew is judged from the start
-        scaling = past.scaling
-    rows = ScaledRows(table.X, scaling, none_if_equal(table.weights))
+    known = past if sample is None else sample
+    assert known is not None  # a stream that follows no fit is judged from the start
+    rows = ScaledRows(table.X, known.scaling, none_if_equal(table.weights))
     architecture = recipe.plan_architecture(rows.shape[1])
     start = _choose_start(architecture, seeds, past)
     optimizer = repr(recipe.optimizer)
@@ -114,13 +112,14 @@ def learn_part(
         states = list(stream.optimizer_states)
     recipe = recipe._replace(
         epochs=1, early_stopping=False, learning_rate_schedule="constant"
-    )
+    ).settle(rows.shape[0])
     trainings = train(recipe, rows, start, seeds, surroundings, states)
     weights = [training.weights for training in trainings]
-    if sample is not None:
-        model = _make_model(architecture, weights, sample, score_method)
-    elif past is not None:
-        model = replace(past, weights=weights, score_method=score_method)
+    model = (
+        replace(known, weights=weights)
+        if isinstance(known, Model)
+        else _make_model(architecture, weights, known, score_method, seeds.sample)
+    )
     stream = stream._replace(
         optimizer=optimizer,
         optimizer_states=np.array([t.optimizer_state for t in trainings], float),
@@ -169,8 +168,9 @@ def _make_model(
     weights: list[list[NDArray[np.float32]]],
     sample: ScaledRows,
     score_method: str,
+    seed: int,
 ) -> Model:
-    """A Model with the statistics of a sample; raises if the training diverged."""
+    """A Model with references from a sample; raises if the training diverged."""
     networks = make_networks(architecture, weights, make_keras_activation)
     inputs, outputs = run_forward(sample, networks)
     is_observed = ~np.isnan(inputs)
@@ -182,14 +182,17 @@ def _make_model(
             f"{error:.3g}, where their mean absolute value is {size:.3g} (both "
             "scaled). Lower the learning rate."
         )
-    statistics = compute_score_statistics(inputs, outputs, sample.weights)
+    neighborhood = None
+    if score_method == "neighbors":
+        neighborhood = choose_neighborhood(
+            inputs,
+            outputs.mean(axis=0),
+            sample.scaling.mask_values,
+            sample.weights,
+            np.random.RandomState([seed, 1]),
+        )
     return Model(
-        *sample.scaling,
-        architecture,
-        weights,
-        score_method,
-        statistics,
-        make_keras_activation,
+        *sample.scaling, architecture, weights, neighborhood, make_keras_activation
     )
 
 

@@ -9,7 +9,6 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from skae._learning._recipe import Prototype
 from skae._learning._tensorflow import import_keras
 from skae._model import Model
 from skae._scoring._forward import Activation, Architecture
@@ -41,7 +40,7 @@ def draw_initial_weights(
 def build_training_model(
     architecture: Architecture,
     loss: str | Callable[..., Any],
-    optimizer: str | Prototype,
+    optimizer: str | keras.optimizers.Optimizer,
 ) -> keras.Model:
     """A compiled autoencoder on scaled rows, all weights zero.
 
@@ -55,7 +54,7 @@ def build_training_model(
         optimizer=(
             _interpret("optimizer", optimizer, _make_named_optimizer)
             if isinstance(optimizer, str)
-            else optimizer.kind.from_config(optimizer.config)
+            else type(optimizer).from_config(optimizer.get_config())
         ),
         loss=_interpret("loss", loss, keras.losses.get),
         auto_scale_loss=False,
@@ -70,11 +69,12 @@ _keras_models: WeakKeyDictionary[Model, dict[str, keras.Model]] = WeakKeyDiction
 
 def get_keras_models(model: Model) -> dict[str, keras.Model]:
     """The autoencoder, its encoder and its decoder, built when first asked for."""
-    if model not in _keras_models:
-        _keras_models[model] = _build_models_in_user_units(
+    models = _keras_models.get(model)
+    if models is None:
+        models = _build_models_in_user_units(
             model.architecture, model.weights, model.center, model.scale
         )
-    return _keras_models[model]
+    return _keras_models.setdefault(model, models)  # all that have it, have the same
 
 
 def _build_models_in_user_units(

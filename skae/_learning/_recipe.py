@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
-import operator
+import math
 from collections.abc import Callable, Mapping
 from numbers import Integral
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from skae._learning._tensorflow import import_keras
+from skae._learning._optimizer import SerializedOptimizer, serialize_optimizer
 from skae._scoring._forward import Activation, Architecture
 from skae._version import __version__
 
-if TYPE_CHECKING:
-    import keras
-
-
-class Prototype(NamedTuple):
-    """A Keras optimizer without its variables: its class and its configuration."""
-
-    kind: Any  # a class
-    config: dict[str, Any]
+# Chosen with the widths, the rate and the batches by benchmarks/detection.py. Of few
+# rows a network soon knows each; then it takes fresh ones for outliers.
+MIN_AUTO_UPDATES = 100
+MAX_AUTO_UPDATES = 800  # from 566 rows on
+SQUARED_ROWS_PER_UPDATE = 400
 
 
 class Recipe(NamedTuple):
@@ -32,7 +27,7 @@ class Recipe(NamedTuple):
     activation: Activation
     output_activation: Activation
     loss: str | Callable[..., Any]
-    optimizer: str | Prototype
+    optimizer: str | SerializedOptimizer
     learning_rate: float
     learning_rate_schedule: str
     epochs: int | str
@@ -52,15 +47,28 @@ class Recipe(NamedTuple):
         return Architecture(n_features, self.hidden_layer_sizes, *activations)
 
     @property
-    def own_learning_rate(self) -> float | None:
-        """The rate to train at; None if a prototype brings its own."""
-        return self.learning_rate if isinstance(self.optimizer, str) else None
+    def brings_its_rate(self) -> bool:
+        """Whether the optimizer has a learning rate of its own, and no schedule."""
+        return not isinstance(self.optimizer, str)
 
-    @property
-    def own_schedule(self) -> str:
-        """What becomes of the rate; nothing becomes of that of a prototype."""
-        is_named = isinstance(self.optimizer, str)
-        return self.learning_rate_schedule if is_named else "constant"
+    def settle(self, n_rows: int) -> Recipe:
+        """The same without anything left open or unused, for so many rows."""
+        n_held_out = count_held_out(n_rows, self) if self.early_stopping else 0
+        n_training_rows = n_rows - n_held_out
+        batch_size = min(int(self.batch_size), n_training_rows)
+        epochs = self.epochs
+        if epochs == "auto":
+            n_updates = n_training_rows**2 / SQUARED_ROWS_PER_UPDATE
+            n_updates = min(max(n_updates, MIN_AUTO_UPDATES), MAX_AUTO_UPDATES)
+            epochs = max(1, round(n_updates / -(-n_training_rows // batch_size)))
+        settled = self._replace(epochs=int(epochs), batch_size=batch_size)
+        if not self.early_stopping:
+            settled = settled._replace(validation_fraction=0, n_iter_no_change=0, tol=0)
+        if self.brings_its_rate:
+            settled = settled._replace(
+                learning_rate=0, learning_rate_schedule="constant"
+            )
+        return settled
 
     @property
     def is_made_of_names(self) -> bool:
@@ -69,17 +77,33 @@ class Recipe(NamedTuple):
         return all(isinstance(kind, str) for kind in kinds)
 
 
+PARAMETERS = Recipe._fields[:-1]
+
+
 def make_recipe(parameters: Mapping[str, Any]) -> Recipe:
-    """The recipe among a detector's parameters, or an error if the widths are none."""
-    own = {name: parameters[name] for name in Recipe._fields if name in parameters}
-    optimizer = own["optimizer"]
-    if not isinstance(optimizer, str):
-        optimizer = Prototype(type(optimizer), optimizer.get_config())
-    return Recipe(**own)._replace(
-        hidden_layer_sizes=_check_sizes(own["hidden_layer_sizes"]),
-        masking=float(own["masking"]),
-        optimizer=optimizer,
+    """The recipe from `PARAMETERS`, or an error if the widths are none."""
+    recipe = Recipe(**parameters)
+    optimizer = recipe.optimizer
+    return recipe._replace(
+        hidden_layer_sizes=_check_sizes(recipe.hidden_layer_sizes),
+        masking=float(recipe.masking),
+        optimizer=(
+            optimizer if isinstance(optimizer, str) else serialize_optimizer(optimizer)
+        ),
     )
+
+
+def count_held_out(n_rows: int, recipe: Recipe) -> int:
+    """How many rows early stopping watches, or an error if none is left to train on."""
+    n_held_out = math.ceil(recipe.validation_fraction * n_rows)
+    if n_held_out >= n_rows:
+        raise ValueError(
+            "early_stopping=True needs at least one row to train on besides the "
+            f"held-out ones; validation_fraction={recipe.validation_fraction!r} of "
+            f"n_samples={n_rows} holds {n_held_out} back. Pass more rows, lower "
+            "validation_fraction or set early_stopping=False."
+        )
+    return n_held_out
 
 
 def _check_sizes(hidden_layer_sizes: Any) -> tuple[int, ...]:
@@ -95,32 +119,6 @@ def _check_sizes(hidden_layer_sizes: Any) -> tuple[int, ...]:
 
 def _is_width(size: object) -> bool:
     return isinstance(size, Integral) and not isinstance(size, bool) and int(size) >= 1
-
-
-class SerializedOptimizer(NamedTuple):
-    """Where a Keras optimizer's class is found, and its configuration."""
-
-    module: str
-    name: str
-    config: dict[str, Any]
-
-
-def serialize_optimizer(optimizer: keras.optimizers.Optimizer) -> SerializedOptimizer:
-    """An optimizer as plain values, without its variables."""
-    kind = type(optimizer)
-    return SerializedOptimizer(
-        kind.__module__, kind.__qualname__, optimizer.get_config()
-    )
-
-
-def deserialize_optimizer(
-    serialized: SerializedOptimizer,
-) -> keras.optimizers.Optimizer:
-    """A fresh optimizer from what `serialize_optimizer` returned."""
-    import_keras()
-    module = importlib.import_module(serialized.module)
-    kind = operator.attrgetter(serialized.name)(module)
-    return kind.from_config(serialized.config)
 
 
 class Seeds(NamedTuple):

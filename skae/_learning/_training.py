@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skae._learning._network import build_training_model
-from skae._learning._recipe import Recipe, Seeds
+from skae._learning._recipe import Recipe, Seeds, count_held_out
 from skae._learning._trainer import (
     Trainer,
     borrowed_trainer,
@@ -30,15 +30,14 @@ CHUNK_BYTES = 2**24
 CHUNK_OPERATIONS = 2e10
 MAX_CHUNK_UPDATES = 1024
 
-AUTO_UPDATES = 1000  # chosen with the widths and the rate by benchmarks/detection.py
-
 
 class Surroundings(NamedTuple):
-    """What a training meets, but what it learns does not depend on."""
+    """What else a training is given: live objects, which no cache can be asked for."""
 
-    callbacks: Sequence[keras.callbacks.Callback] = ()
-    verbose: int = 0
-    memory: str | Memory | None = None
+    prototype: keras.optimizers.Optimizer | None  # of the recipe's optimizer
+    callbacks: Sequence[keras.callbacks.Callback]
+    verbose: int
+    memory: str | Memory | None
 
 
 class Training(NamedTuple):
@@ -57,23 +56,23 @@ class _Plan(NamedTuple):
     training_rows: NDArray[np.intp]
     held_out_rows: NDArray[np.intp] | None
     batch_size: int
-    n_batches: int  # of an epoch
     epochs: int
+
+    @property
+    def n_batches(self) -> int:
+        """Of an epoch; the last may be short."""
+        return -(-len(self.training_rows) // self.batch_size)
 
 
 def _make_plan(recipe: Recipe, n_rows: int, seed: int) -> _Plan:
-    """The plan for so many rows; the seed chooses those that are held out."""
+    """The plan of a settled recipe; the seed chooses the rows that are held out."""
     training_rows, held_out_rows = np.arange(n_rows), None
     if recipe.early_stopping:
-        training_rows, held_out_rows = hold_back_rows(
-            n_rows, recipe.validation_fraction, seed
-        )
-    batch_size = min(recipe.batch_size, len(training_rows))
-    n_batches = -(-len(training_rows) // batch_size)
-    epochs = recipe.epochs
-    if epochs == "auto":
-        epochs = max(1, round(AUTO_UPDATES / n_batches))
-    return _Plan(training_rows, held_out_rows, batch_size, n_batches, int(epochs))
+        order = np.random.RandomState(seed).permutation(n_rows)
+        n_held_out = count_held_out(n_rows, recipe)
+        training_rows = np.sort(order[n_held_out:])
+        held_out_rows = np.sort(order[:n_held_out])
+    return _Plan(training_rows, held_out_rows, recipe.batch_size, int(recipe.epochs))
 
 
 def train(
@@ -84,13 +83,13 @@ def train(
     surroundings: Surroundings,
     optimizer_states: Sequence[NDArray[np.float64] | None] | None = None,
 ) -> list[Training]:
-    """Train one network after another on the rows, shuffled before each epoch.
+    """Train one network after another on the rows, by a settled recipe.
 
     There is a network for each of the initial weights in `start`; all share one
-    compiled loop. With `masking` above 0, each row of a batch loses a share of its
-    cells drawn from U(0, masking): they are set to the mask value of their column,
-    while the network must give back the whole row. Cells that are NaN are set to it
-    too, and need not come back.
+    compiled loop. Rows are shuffled before each epoch. With `masking` above 0, each row
+    of a batch loses a share of its cells drawn from U(0, masking): they are set to the
+    mask value of their column, while the network must give back the whole row. Cells
+    that are NaN are set to it too, and need not come back.
 
     With `optimizer_states`, one for each network or None for that of a new optimizer,
     the trainings leave theirs behind, too.
@@ -104,24 +103,26 @@ def train(
     n_updates = len(start) * plan.epochs * plan.n_batches
     operations = count_operations(start[0], plan.batch_size)
     uses_xla = is_worth_xla(operations, n_updates)
-    kind = recipe.plan_architecture(rows.shape[1]), recipe.loss, recipe.optimizer
+    architecture = recipe.plan_architecture(rows.shape[1])
 
     def build_trainer() -> Trainer:
-        model = build_training_model(*kind)
+        optimizer = surroundings.prototype or recipe.optimizer
+        model = build_training_model(architecture, recipe.loss, optimizer)
         return Trainer(model, recipe.masking, uses_xla, has_missing)
 
     trainings = []
     # A function may change behind its name, and callbacks keep the model.
     give_back = recipe.is_made_of_names and not surroundings.callbacks
-    key = kind, recipe.masking, uses_xla, has_missing
+    kind = architecture, recipe.loss, recipe.optimizer, recipe.masking
+    key = kind, uses_xla, has_missing
     with (
         borrowed_trainer(key, build_trainer, give_back) as trainer,
         _Progress(n_updates, surroundings.verbose) as progress,
     ):
         states = optimizer_states or [None] * len(start)
         for weights, seed, state in zip(start, seeds.shuffling, states, strict=True):
-            rate, mask_values = recipe.own_learning_rate, rows.scaling.mask_values
-            trainer.reset(weights, rate, mask_values, state)
+            rate = None if recipe.brings_its_rate else recipe.learning_rate
+            trainer.reset(weights, rate, rows.scaling.mask_values, state)
             watch = _Watch(trainer.model, surroundings.callbacks, recipe, plan)
             chunk = 1 if watch.watches_updates else int(CHUNK_OPERATIONS / operations)
             is_alone = not (watch.is_watched or progress.is_shown or uses_xla)
@@ -134,28 +135,12 @@ def train(
     return trainings
 
 
-def hold_back_rows(
-    n_samples: int, validation_fraction: float, seed: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Indices of the rows to train on, and of those that early stopping watches."""
-    n_held_out = int(np.ceil(validation_fraction * n_samples))
-    if n_held_out >= n_samples:
-        raise ValueError(
-            "early_stopping=True needs at least one row to train on besides the "
-            f"held-out ones; validation_fraction={validation_fraction!r} of "
-            f"n_samples={n_samples} holds {n_held_out} back. Pass more rows, lower "
-            "validation_fraction or set early_stopping=False."
-        )
-    order = np.random.RandomState(seed).permutation(n_samples)
-    return np.sort(order[n_held_out:]), np.sort(order[:n_held_out])
-
-
 def _train_network(
     trainer: Trainer, feed: _Feed, recipe: Recipe, watch: _Watch, progress: _Progress
 ) -> Training:
     """An update for each batch of each epoch, unless a callback ends it before."""
     plan = feed.plan
-    factors = _compute_rate_factors(recipe.own_schedule, plan.epochs * plan.n_batches)
+    n_updates = plan.epochs * plan.n_batches
     loss_curve: list[float] = []
     validation_loss_curve: list[float] = []
     logs: dict[str, float] = {}
@@ -168,7 +153,10 @@ def _train_network(
         for update, counts, seeds in feed.fill_buffer(epoch):
             watch.before_updates(update)
             first = plan.n_batches * epoch + update
-            rates = base_rate * factors[first : first + len(counts)]
+            updates = np.arange(first, first + len(counts)) / n_updates
+            rates = base_rate * _compute_rate_factors(
+                recipe.learning_rate_schedule, updates
+            )
             results = trainer.run_updates(feed.buffer, counts, rates, seeds)
             losses.append(results.astype(np.float64))
             _check_finite(losses[-1], epoch, base_rate)
@@ -342,15 +330,17 @@ def _overrides_batch_hooks(callback: keras.callbacks.Callback) -> bool:
     )
 
 
-def _compute_rate_factors(schedule: str, n_updates: int) -> NDArray[np.float64]:
-    """What the learning rate is multiplied with at each update.
+def _compute_rate_factors(
+    schedule: str, times: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """What the learning rate is multiplied with at times from 0 to 1 of a training.
 
     "cosine" falls from 1 to 0 along half a cosine (Loshchilov & Hutter, 2017, "SGDR:
     stochastic gradient descent with warm restarts", ICLR).
     """
     if schedule == "constant":
-        return np.ones(n_updates)
-    return 0.5 * (1.0 + np.cos(np.pi * np.arange(n_updates) / n_updates))
+        return np.ones(len(times))
+    return 0.5 * (1.0 + np.cos(np.pi * times))
 
 
 class _Progress:

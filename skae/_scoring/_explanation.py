@@ -7,62 +7,49 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from skae._scoring._scores import ScoreStatistics, compute_anomaly
-
-# Of an explanation. Fewer find fewer of several changed columns, more hardly find more
+# Fewer find fewer of several changed columns, more hardly find more
 # (benchmarks/explanations.py).
 FAR_SUSPECTS = 2
 ERRING_SUSPECTS = 1
 MASKED_GROUPS = 4
-# Of the squared deviations of the output beside the squared errors. A value that only
-# contradicts the others shows in the errors alone; but a network that copies hardly
-# errs, and then the deviations tell.
-DEVIATION_WEIGHT = 0.1
+
+# From rows, missing cells being NaN, to what each column adds to a squared index.
+Measure = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
 def compute_contributions(
-    score_method: str,
     rows: NDArray[np.float64],
-    forward: Callable[[NDArray[np.float64]], NDArray[np.float64]],
-    statistics: ScoreStatistics,
+    anomaly: NDArray[np.float64],
+    terms: NDArray[np.float64],
     mask_values: NDArray[np.float64],
+    measure: Measure,
 ) -> NDArray[np.float64]:
-    """What each column adds to a row's anomaly.
+    """What each column adds to a row's anomaly, of which `terms` are those of the sum.
 
-    One odd value makes the network err in other columns too, so that the terms of the
-    score do not tell which column is at fault. Suspects are therefore hidden, as if
-    they were missing: first the one that helps most, then the most suspicious. What a
-    squared index loses by it, and at the end a column's own term of the index, is the
-    column's share of the anomaly. For a missing or hidden cell the networks are shown
-    the value of its column in `mask_values`; it has no terms.
+    One odd value makes the network err in other columns too, so that the terms of an
+    index do not tell which column is at fault. Suspects are therefore hidden, as if
+    they were missing: first the one that helps most, then the most suspicious. What the
+    index loses by it, and at the end a column's own term of the index, is the column's
+    share of the anomaly. A missing cell has no share.
 
     Source: Alcala & Qin (2009), "Reconstruction-based contribution for process
     monitoring", Automatica 45, 1593-1600; there each column is repaired, not hidden,
     for itself, and nothing is shared out.
     """
     is_missing = np.isnan(rows)
-    shown = np.where(is_missing, mask_values, rows)
-    outputs = forward(shown)
-    anomaly = compute_anomaly(score_method, rows, outputs.copy(), statistics)
-    terms = _compute_terms(score_method, shown, outputs, statistics)
-    terms[is_missing] = 0.0
-    squares = _compute_squares(score_method, shown, outputs, statistics)
-    squares[is_missing] = 0.0
+    squares = measure(rows)
+    distances = np.abs(np.where(is_missing, 0.0, rows - mask_values))
+    suspects = _find_suspects(distances, squares)
+
+    def measure_without(is_hidden: NDArray[np.bool_]) -> NDArray[np.float64]:
+        return measure(np.where(is_hidden, np.nan, rows))
+
+    shares = _hide_suspects(squares, suspects, is_missing, measure_without)
     index = squares.sum(axis=1)
-
-    def compute_squares_without(is_hidden: NDArray[np.bool_]) -> NDArray[np.float64]:
-        outputs = forward(np.where(is_hidden, mask_values, shown))
-        squares = _compute_squares(score_method, shown, outputs, statistics)
-        squares[is_hidden] = 0.0
-        return squares
-
-    suspects = _find_suspects(np.abs(shown - mask_values), squares)
-    shares = _hide_suspects(squares, suspects, is_missing, compute_squares_without)
-    n_observed = np.maximum((~is_missing).sum(axis=1, keepdims=True), 1)
-    contributions = terms / (len(statistics.residuals) * n_observed)
     is_shared = np.isfinite(index) & np.isfinite(anomaly)
     is_shared &= index >= np.finfo(np.float64).tiny
     factor = anomaly[is_shared] / shares[is_shared].sum(axis=1)
+    contributions = terms.copy()
     contributions[is_shared] = shares[is_shared] * factor[:, np.newaxis]
     return _share_out_overflow(contributions, anomaly)
 
@@ -71,7 +58,7 @@ def _hide_suspects(
     squares: NDArray[np.float64],
     suspects: NDArray[np.intp],
     is_missing: NDArray[np.bool_],
-    compute_squares_without: Callable[[NDArray[np.bool_]], NDArray[np.float64]],
+    measure_without: Callable[[NDArray[np.bool_]], NDArray[np.float64]],
 ) -> NDArray[np.float64]:
     """What the index loses by hiding each suspect, and the squares that are left.
 
@@ -85,7 +72,7 @@ def _hide_suspects(
     is_hidden = is_missing.copy()
     for i, columns in enumerate(suspects.T):
         is_hidden[numbers, columns] = True
-        new_squares = compute_squares_without(is_hidden)
+        new_squares = measure_without(is_hidden)
         is_hidden[numbers, columns] = is_missing[numbers, columns]
         sums = new_squares.sum(axis=1)
         is_best = sums < alone.min(axis=1)
@@ -97,7 +84,7 @@ def _hide_suspects(
     shares = np.zeros(squares.shape)
     for i, columns in enumerate(np.take_along_axis(suspects, order, axis=1).T):
         is_hidden[numbers, columns] = True
-        new_squares = compute_squares_without(is_hidden) if i else best_squares
+        new_squares = measure_without(is_hidden) if i else best_squares
         sums = new_squares.sum(axis=1)
         helps = sums < index
         shares[numbers[helps], columns[helps]] = (index - sums)[helps]
@@ -125,42 +112,6 @@ def _find_suspects(
         is_suspect[numbers, columns] = True
         suspects.append(columns)
     return np.column_stack(suspects)
-
-
-def _compute_terms(
-    score_method: str,
-    rows: NDArray[np.float64],
-    outputs: NDArray[np.float64],
-    statistics: ScoreStatistics,
-) -> NDArray[np.float64]:
-    """The terms of the score, summed over the networks, (n_samples, n_features)."""
-    terms = np.zeros(rows.shape)
-    for output, residuals in zip(outputs, statistics.residuals, strict=True):
-        if score_method == "reconstruction":
-            terms += np.abs(rows - output)
-        else:
-            terms += np.abs(output - statistics.center) * (1.0 / statistics.deviation)
-            terms += np.abs(rows - output) * (1.0 / residuals)
-    return terms
-
-
-def _compute_squares(
-    score_method: str,
-    rows: NDArray[np.float64],
-    outputs: NDArray[np.float64],
-    statistics: ScoreStatistics,
-) -> NDArray[np.float64]:
-    """The squared index that contributions are measured by, (n_samples, n_features)."""
-    squares = np.zeros(rows.shape)
-    for output, residuals in zip(outputs, statistics.residuals, strict=True):
-        errors = rows - output
-        if score_method == "combined":
-            errors *= 1.0 / residuals
-            deviations = output - statistics.center
-            deviations *= DEVIATION_WEIGHT**0.5 / statistics.deviation
-            squares += np.square(deviations, out=deviations)
-        squares += np.square(errors, out=errors)
-    return squares
 
 
 def compute_expected(

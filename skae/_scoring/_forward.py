@@ -83,12 +83,8 @@ def make_layers(
     for kernel, bias, activate in zip(
         weights[::2], weights[1::2], activations, strict=True
     ):
-        width = len(bias)
-        filled = np.zeros((_round_up(len(kernel)), _round_up(width)))
-        filled[: len(kernel), :width] = kernel
-        filled_bias = np.zeros(_round_up(width))
-        filled_bias[:width] = bias
-        layers.append(Layer(filled, filled_bias, width, activate))
+        padded_bias = pad(bias[np.newaxis])[0]
+        layers.append(Layer(pad(kernel), padded_bias, len(bias), activate))
     return layers
 
 
@@ -108,23 +104,27 @@ def make_networks(
 
 
 def iterate_forward(
-    rows: ScaledRows, networks: Sequence[Sequence[Layer]]
+    rows: ScaledRows,
+    networks: Sequence[Sequence[Layer]],
+    part: slice | None = None,
 ) -> Iterator[tuple[slice, NDArray[np.float64], list[NDArray[np.float64]]]]:
     """Yield (slice of rows, the rows, what came out of each network) by blocks.
 
+    Of all rows, or of a part of them that consists of whole blocks.
     For a missing cell, which is NaN, the networks are shown the mask value of its
     column. The arrays are buffers: the next block overwrites them, the caller may as
     well.
     """
-    n_rows, n_features = rows.shape
-    n_buffer_rows = min(BLOCK_ROWS, _round_up(n_rows))
+    n_features = rows.shape[1]
+    first, end = (0, rows.shape[0]) if part is None else (part.start, part.stop)
+    n_buffer_rows = min(BLOCK_ROWS, _round_up(end - first))
     inputs = np.zeros((n_buffer_rows, _round_up(n_features)))
     buffers = [
         [np.empty((n_buffer_rows, len(layer.bias))) for layer in layers]
         for layers in networks
     ]
-    for start in range(0, n_rows, BLOCK_ROWS):
-        block = slice(start, min(start + BLOCK_ROWS, n_rows))
+    for start in range(first, end, BLOCK_ROWS):
+        block = slice(start, min(start + BLOCK_ROWS, end))
         n_block_rows = block.stop - start
         block_inputs = rows.read(block, out=inputs[:n_block_rows, :n_features])
         is_missing = np.isnan(block_inputs)
@@ -175,10 +175,7 @@ def _run_through(
 def _apply(
     layer: Layer, inputs: NDArray[np.float64], out: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    np.matmul(inputs[:, :MAX_TERMS], layer.kernel[:MAX_TERMS], out=out)
-    for start in range(MAX_TERMS, len(layer.kernel), MAX_TERMS):
-        terms = slice(start, start + MAX_TERMS)
-        out += np.matmul(inputs[:, terms], layer.kernel[terms])
+    multiply(inputs, layer.kernel, out)
     out += layer.bias
     # The filling stays zero, and an activation such as softmax does not see it.
     values = out[:, : layer.width]
@@ -186,6 +183,26 @@ def _apply(
     if activated is not values:
         values[...] = activated
     return out
+
+
+def multiply(
+    inputs: NDArray[np.float64],
+    kernel: NDArray[np.float64],
+    out: NDArray[np.float64] | None = None,
+) -> NDArray[np.float64]:
+    """The product of padded matrices, a row of which is its own to the bit."""
+    out = np.matmul(inputs[:, :MAX_TERMS], kernel[:MAX_TERMS], out=out)
+    for start in range(MAX_TERMS, len(kernel), MAX_TERMS):
+        terms = slice(start, start + MAX_TERMS)
+        out += np.matmul(inputs[:, terms], kernel[terms])
+    return out
+
+
+def pad(values: NDArray) -> NDArray[np.float64]:
+    """The same matrix, filled up with zeros to multiples of 16."""
+    padded = np.zeros((_round_up(len(values)), _round_up(values.shape[1])))
+    padded[: len(values), : values.shape[1]] = values
+    return padded
 
 
 def _round_up(n: int) -> int:

@@ -18,9 +18,9 @@ from skae._tables._reading import Stored, read_dense
 Score = Callable[[Stored], NDArray[np.float64]]
 
 
-def rank_by_labels(score: Score, X: Stored, y: ArrayLike) -> float:
+def rank_by_labels(scores: NDArray[np.float64], y: ArrayLike) -> float:
     """Area under the ROC curve of rows of which -1 marks an outlier."""
-    check_consistent_length(X, y)
+    check_consistent_length(scores, y)
     is_inlier = column_or_1d(y) != -1
     if is_inlier.all() or not is_inlier.any():
         found = "inliers" if is_inlier.any() else "outliers"
@@ -28,19 +28,21 @@ def rank_by_labels(score: Score, X: Stored, y: ArrayLike) -> float:
             "y must hold both outliers (label -1) and inliers (any other "
             f"label, by convention 1); it holds only {found}."
         )
-    return float(roc_auc_score(is_inlier, score(X)))
+    return float(roc_auc_score(is_inlier, scores))
 
 
-def rank_against_synthetic(score: Score, X: Stored) -> float:
+def rank_against_synthetic(
+    score: Score, X: Stored, scores: NDArray[np.float64]
+) -> float:
     """Area under the ROC curve of rows against synthetic anomalies made of them."""
     if min(X.shape) < 2:
         return _undefined_area(
             "Without y, X must have at least 2 rows and 2 columns to make "
             f"synthetic anomalies from; its shape is {X.shape}. Pass labels as y."
         )
-    scores = [score(X), *map(score, make_synthetic_anomalies(X))]
+    all_scores = [scores, *map(score, make_synthetic_anomalies(X))]
     is_inlier = np.repeat([True, False], X.shape[0])
-    return float(roc_auc_score(is_inlier, np.concatenate(scores)))
+    return float(roc_auc_score(is_inlier, np.concatenate(all_scores)))
 
 
 def _undefined_area(reason: str) -> float:

@@ -127,12 +127,20 @@ def find_observed(X: Table, stacklevel: int) -> NDArray[np.intp]:
             "Pass rows with at least one number."
         )
     if len(observed) < X.shape[0]:
-        warn_of_unobserved(X.shape[0] - len(observed), "left out", stacklevel)
+        _warn_of_unobserved(X.shape[0] - len(observed), "left out", stacklevel + 1)
     return observed
 
 
-def warn_of_unobserved(n_rows: int, what: str, stacklevel: int) -> None:
-    """Warn that rows without any observed cell are left out, or the like."""
+def warn_if_unobserved(X: Table, scores: NDArray[np.float64], stacklevel: int) -> None:
+    """Warn of rows without any observed cell, which have the score 0."""
+    suspects = np.flatnonzero(scores == 0.0)
+    n_rows = np.isnan(read_dense(X, suspects)).all(axis=1).sum() if suspects.size else 0
+    if n_rows:
+        what = "scored 0, the most normal score"
+        _warn_of_unobserved(n_rows, what, stacklevel + 1)
+
+
+def _warn_of_unobserved(n_rows: int, what: str, stacklevel: int) -> None:
     warnings.warn(
         f"{n_rows} row(s) of X have no observed cell, only NaN: they are {what}.",
         UserWarning,

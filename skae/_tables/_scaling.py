@@ -46,10 +46,11 @@ class Scaling(NamedTuple):
         values = zeros if mask_values is None else mask_values
         return cls(zeros, np.ones(n_features), values)
 
-    def undo(self, scaled: NDArray) -> NDArray[np.float64]:
-        """Rows of the network in the user's units."""
-        rows: NDArray[np.float64] = scaled * self.scale + self.center
-        return rows
+    def undo(self, scaled: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Rows of the network in the user's units, in their place."""
+        scaled *= self.scale
+        scaled += self.center
+        return scaled
 
 
 class ScaledRows:
@@ -101,6 +102,14 @@ class ScaledRows:
         )
         return float(np.fmin.reduce(low)), float(np.fmax.reduce(high))
 
+    def compute_means(self) -> NDArray[np.float64]:
+        """Mean of each column in the user's units; 0 where all cells are missing."""
+        if self.weights is not None or self.has_missing:
+            return _compute_observed_moments(self.X, self.weights)[0]
+        sums = (chunk.sum(axis=0, dtype=np.float64) for chunk in read_chunks(self.X))
+        means: NDArray[np.float64] = sum(sums) / self.shape[0]
+        return means
+
     def kept_if_small(self) -> ScaledRows:
         """The same rows, scaled once and for all where float32 takes little memory."""
         if 4 * self.shape[0] * self.shape[1] > CHUNK_BYTES:
@@ -120,8 +129,10 @@ def scale_rows(table: WeightedTable, method: str | None) -> ScaledRows:
     """Rows by the scaling that they themselves give."""
     weights = none_if_equal(table.weights)
     center, scale = fit_scaling(table.X, method, weights)
-    means = (_compute_means(table.X, weights) - center) * (1.0 / scale)
-    return ScaledRows(table.X, Scaling(center, scale, means), weights)
+    rows = ScaledRows(table.X, Scaling(center, scale, np.zeros(len(center))), weights)
+    means = (rows.compute_means() - center) * rows.factor
+    rows.scaling = rows.scaling._replace(mask_values=means)
+    return rows
 
 
 def fit_scaling(
@@ -222,17 +233,6 @@ def _compute_observed_moments(
         residuals = np.subtract(chunk, means, dtype=np.float64)
         squares += np.nansum(columns[rows] * np.square(residuals), axis=0)
     return means, np.sqrt(squares / totals)
-
-
-def _compute_means(X: Table, weights: Weights) -> NDArray[np.float64]:
-    """Mean of each column; 0 where all cells are missing."""
-    if weights is not None or has_missing_cells(X):
-        return _compute_observed_moments(X, weights)[0]
-    means: NDArray[np.float64] = (
-        sum(chunk.sum(axis=0, dtype=np.float64) for chunk in read_chunks(X))
-        / X.shape[0]
-    )
-    return means
 
 
 def _checked(

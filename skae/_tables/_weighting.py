@@ -19,7 +19,6 @@ from skae._tables._reading import (
     compute_extremes,
     is_copied,
     read_dense,
-    take_rows,
 )
 
 BLOCK_CELLS = 2**17  # fits a processor's cache
@@ -45,11 +44,6 @@ def check_weights(sample_weight: ArrayLike | None, X: Table) -> NDArray[np.float
             f"{weights.max():g}. Divide the weights: only their ratios matter."
         )
     return weights
-
-
-def keep_rows(table: WeightedTable, rows: NDArray[np.intp]) -> WeightedTable:
-    """Some rows, in ascending order, as they are in the table."""
-    return WeightedTable(take_rows(table.X, rows), table.weights[rows])
 
 
 def merge_rows(X: Table, weights: NDArray[np.float64]) -> WeightedTable:

@@ -24,7 +24,7 @@ N_UNCHECKED = 40  # bytes before the part that the checksum covers
 ODD_VALUES = [
     *(None, True, False, 0, 1, 2, 5, 8, -1, 2**31, 2**63, 10**400, 10**4000),
     *(0.0, -0.0, 0.3, 1.5, 5e-324, 1e-310, 1e308, -1e308, math.nan, math.inf),
-    *("", "relu", "sigmoid", "combined", "reconstruction", "auto", "cosine", "pandas"),
+    *("", "relu", "sigmoid", "neighbors", "reconstruction", "auto", "cosine", "pandas"),
     *("softmax", "hard_tanh", "glu", "no such name", "os.system", "__lambda__"),
     *("skae.load", "\0", "\ud800", "<f8", "<f4", "|O", "|u1", "x" * 10_000),
     *([], [0], [1], [5], [8, 2], [2, 8], [1, 2, 3], [[8], [2]], [8, 2.0], [True]),
@@ -50,7 +50,7 @@ def split(content):
     return header, arrays
 
 
-def join(header, arrays, *, file_format=1):
+def join(header, arrays, *, file_format=2):
     """A file with a checksum that is right, whatever is in it."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     start = struct.pack("<II", file_format, len(text))
@@ -204,15 +204,17 @@ def make_another(rng, content):
         "_architecture.hidden_layer_sizes": sizes,
         "_architecture.activation": str(rng.choice(names)),
         "_architecture.output_activation": str(rng.choice(names)),
-        "_score_method": str(rng.choice(["combined", "reconstruction"])),
+        "_neighborhood.spread": float(rng.uniform(0.1, 10)),
     }
+    n_references = int(rng.integers(1, 40))
     size = float(10.0 ** rng.uniform(-3, 3))
     numbers = {
         "_center": rng.normal(size=n_features),
         "_scale": rng.uniform(0.1, 10, size=n_features),
         "_weights": rng.normal(size=(n_networks, n_weights)).astype("f4") * size,
-        "_score_statistics.center": rng.normal(size=n_features),
-        "_score_statistics.residuals": rng.uniform(0.1, 1, (n_networks, n_features)),
+        "_mask_values": rng.normal(size=n_features),
+        "_neighborhood.references": rng.normal(size=(n_references, n_features)),
+        "_neighborhood.residual_scale": rng.uniform(0.1, 1, n_features),
         "loss_curve_": rng.uniform(size=n_iter),
     }
     numbers["_weights"] = numbers["_weights"].astype("f4")
@@ -239,7 +241,7 @@ def make_bomb(rng, content):
         return join(opening.encode() * int(rng.integers(100, 60_000)), arrays)
     elif action == 5:
         length = int(rng.integers(2**16, 2**32))
-        return seal(struct.pack("<II", 1, length) + content[N_UNCHECKED + 8 :])
+        return seal(struct.pack("<II", 2, length) + content[N_UNCHECKED + 8 :])
     else:
         header["parameters"]["loss"] = [[]] * int(rng.integers(1_000, 100_000))
     return join(header, arrays)
@@ -259,8 +261,9 @@ def pack_many_networks(rng, content):
         "_center": np.zeros(1),
         "_scale": np.ones(1),
         "_weights": np.ones((n_networks, 4), "f4"),
-        "_score_statistics.center": np.zeros(1),
-        "_score_statistics.residuals": np.ones((n_networks, 1)),
+        "_mask_values": np.zeros(1),
+        "_neighborhood.references": np.zeros((1, 1)),
+        "_neighborhood.residual_scale": np.ones(1),
         "loss_curve_": np.ones(1),
     }
     header["arrays"] = {n: [a.dtype.str, list(a.shape)] for n, a in numbers.items()}
@@ -270,7 +273,7 @@ def pack_many_networks(rng, content):
 def change_format(rng, content):
     header, arrays = split(content)
     header["versions"]["skae"] = "9.9"
-    return join(header, arrays, file_format=int(rng.choice([0, 2, 99, 2**32 - 1])))
+    return join(header, arrays, file_format=int(rng.choice([0, 1, 99, 2**32 - 1])))
 
 
 def make_another_kind_of_file(rng, content):

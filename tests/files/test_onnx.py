@@ -63,14 +63,14 @@ def test_every_activation_that_numpy_scores_converts(
     detector = make_detector(
         hidden_layer_sizes=sizes,
         activation=activation,
-        score_method="combined",
+        score_method="neighbors",
         contamination=0.1,
     ).fit(correlated_rows)
     assert_onnx_agrees(detector, rows, 1e-6 if activation == "gelu" else 1e-12)
 
 
 @pytest.mark.parametrize("scaling", ["standard", "minmax", "robust", None])
-@pytest.mark.parametrize("score_method", ["combined", "reconstruction"])
+@pytest.mark.parametrize("score_method", ["neighbors", "reconstruction"])
 def test_scaling_networks_score_and_threshold_are_in_the_graph(
     scaling, score_method, make_detector, correlated_rows, rows
 ):
@@ -157,7 +157,7 @@ def test_scores_of_a_pipeline_may_be_renamed(make_detector, correlated_rows):
 def test_row_that_overflows_or_is_not_finite_is_the_least_normal(
     make_detector, correlated_rows
 ):
-    detector = make_detector(score_method="combined").fit(correlated_rows)
+    detector = make_detector(score_method="neighbors").fit(correlated_rows)
     labels, scores = run_onnx(
         detector, np.array([[1e308] * 5, [np.inf] * 5, [0, 0, np.nan, 0, 0]])
     )

@@ -30,10 +30,11 @@ def save_and_load(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def saved(tmp_path_factory, fitted):
+def saved(tmp_path_factory, make_detector, correlated_rows):
     """The bytes of a saved detector."""
+    detector = make_detector(epochs=30, score_method="neighbors").fit(correlated_rows)
     path = tmp_path_factory.mktemp("saved") / "detector.skae"
-    skae.save(fitted, path)
+    skae.save(detector, path)
     return path.read_bytes()
 
 
@@ -55,7 +56,7 @@ def load_edited(tmp_path, saved):
     "parameters",
     [
         {},
-        {"score_method": "combined", "masking": 0.5, "n_estimators": 3},
+        {"score_method": "neighbors", "masking": 0.5, "n_estimators": 3},
         {"early_stopping": True, "epochs": 300, "tol": 1.0, "n_iter_no_change": 2},
         {"hidden_layer_sizes": 3, "scaling": None, "contamination": 0.2},
         {"hidden_layer_sizes": (9, 7, 5, 1), "scaling": "robust", "activation": "gelu"},
@@ -110,7 +111,7 @@ def test_calibration_scores_out_of_order_are_an_error(
 def test_fresh_process_loads_and_scores_to_the_bit_without_tensorflow(
     tmp_path, make_detector, correlated_rows, run_in_fresh_process
 ):
-    detector = make_detector(score_method="combined", n_estimators=2)
+    detector = make_detector(score_method="neighbors", n_estimators=2)
     skae.save(detector.fit(correlated_rows), tmp_path / "detector.skae")
     np.save(tmp_path / "rows.npy", correlated_rows)
     run_in_fresh_process(
@@ -162,7 +163,7 @@ def test_parameters_set_after_fit_come_back_and_change_nothing_of_what_was_fitte
 ):
     detector = make_detector().fit(correlated_rows)
     scores = detector.score_samples(correlated_rows)
-    changed = {"hidden_layer_sizes": (4, 3, 1), "score_method": "combined"}
+    changed = {"hidden_layer_sizes": (4, 3, 1), "score_method": "neighbors"}
     loaded = save_and_load(detector.set_params(**changed, n_estimators=7))
     assert loaded.get_params() == detector.get_params()
     np.testing.assert_array_equal(loaded.score_samples(correlated_rows), scores)
@@ -276,9 +277,9 @@ def test_anything_but_the_detector_itself_is_a_type_error(make, tmp_path):
         skae.save(make(), tmp_path / "detector.skae")
 
 
-def test_release_reads_the_file_of_format_1_and_gives_its_scores():
-    detector = skae.load(FIXTURES / "detector_format_1.skae")
-    expected = np.load(FIXTURES / "scores_format_1.npz")
+def test_release_reads_the_file_of_format_2_and_gives_its_scores():
+    detector = skae.load(FIXTURES / "detector_format_2.skae")
+    expected = np.load(FIXTURES / "scores_format_2.npz")
     X = pd.DataFrame(expected["X"], columns=["length", "mass", "Å", "two words", "a,b"])
     np.testing.assert_allclose(
         detector.score_samples(X), expected["scores"], rtol=1e-12, atol=0
@@ -315,8 +316,9 @@ def edit(*path, value):
         (edit("values", "offset_", value=10**400), "offset_ must be a finite number"),
         (edit("values", "n_iter_", value=31), "loss_curve_ has shape"),
         (edit("values", "n_features_in_", value=4), "n_features_in_ is 4"),
-        (edit("values", "_score_method", value="other"), "'score_method' parameter"),
-        (edit("values", "_score_statistics.deviation", value=0), "deviation must"),
+        (edit("parameters", "score_method", value="combined"), "'score_method' param"),
+        (edit("values", "_neighborhood.spread", value=0), "spread must"),
+        (lambda header: header["values"].pop("_neighborhood.spread"), "spread' is mis"),
         (edit("values", "_architecture.activation", value="glu"), "same shape"),
         (edit("values", "_architecture.activation", value="os.system"), "Keras knows"),
         (edit("values", "_architecture.hidden_layer_sizes", value=[8, 3]), "_weights"),
@@ -340,11 +342,11 @@ def test_edited_file_with_a_right_checksum_is_an_error_that_says_what_is_wrong(
     [
         ("_center", np.nan),
         ("_weights", np.inf),
-        ("_score_statistics.center", -np.inf),
+        ("_neighborhood.references", -np.inf),
         ("loss_curve_", np.nan),
         ("_scale", 0.0),
         ("_scale", 5e-324),
-        ("_score_statistics.residuals", -1.0),
+        ("_neighborhood.residual_scale", -1.0),
     ],
 )
 def test_number_that_no_fit_would_leave_is_an_error_that_names_its_array(
@@ -375,7 +377,7 @@ def test_nothing_that_a_file_names_is_imported(tmp_path, load_edited, monkeypatc
 def test_corrupted_file_is_refused_or_a_working_detector_and_takes_little_memory(
     kind, tmp_path
 ):
-    content = (FIXTURES / "detector_format_1.skae").read_bytes()
+    content = (FIXTURES / "detector_format_2.skae").read_bytes()
     rng = np.random.default_rng(0)
     for _ in range(20):
         path = tmp_path / "corrupted.skae"
@@ -387,7 +389,7 @@ def test_corrupted_file_is_refused_or_a_working_detector_and_takes_little_memory
 
 @pytest.mark.slow
 def test_file_with_any_value_replaced_is_refused_or_a_working_detector(tmp_path):
-    content = (FIXTURES / "detector_format_1.skae").read_bytes()
+    content = (FIXTURES / "detector_format_2.skae").read_bytes()
     header, arrays = corruption.split(content)
     path = tmp_path / "edited.skae"
     n_files = 0

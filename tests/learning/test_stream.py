@@ -209,7 +209,7 @@ def test_threshold_of_many_rows_knows_a_heavy_one(seed, in_parts, make_detector)
     X = np.r_[np.zeros((1, 5)), 5 + rng.normal(size=(20_000, 5))]
     weights = np.r_[20_000.0, np.ones(20_000)]
     detector = make_detector(
-        epochs=1, contamination=0.05, score_method="combined", random_state=seed
+        epochs=1, contamination=0.05, score_method="neighbors", random_state=seed
     )
     method = detector.partial_fit if in_parts else detector.fit
     method(X, sample_weight=weights)

@@ -21,28 +21,13 @@ def test_reconstruction_is_the_mean_absolute_error_of_the_scaled_rows(
     )
 
 
-def test_combined_is_the_formula_of_the_docstring(make_detector, correlated_rows):
-    X = correlated_rows
-    detector = make_detector(score_method="combined", epochs=30).fit(X)
-    z = (X - X.mean(axis=0)) / X.std(axis=0)
-    net = (detector.reconstruct(X) - X.mean(axis=0)) / X.std(axis=0)
-    m = np.median(z, axis=0)
-    t = np.sqrt(np.mean((z - m) ** 2))
-    s = np.sqrt(np.mean((z - net) ** 2, axis=0))
-    s = s + 0.1 * s.mean()
-    contributions = np.abs(net - m) / t + np.abs(z - net) / s
-    np.testing.assert_allclose(
-        detector.score_samples(X), -contributions.mean(axis=1), rtol=1e-6
-    )
-
-
-@pytest.mark.parametrize("score_method", ["combined", "reconstruction"])
+@pytest.mark.parametrize("score_method", ["neighbors", "reconstruction"])
 def test_scores_never_exceed_zero(score_method, make_detector, correlated_rows):
     detector = make_detector(score_method=score_method).fit(correlated_rows)
     assert (detector.score_samples(correlated_rows) < 0).all()
 
 
-def test_far_row_that_the_network_reproduces_is_anomalous_by_combined_only(
+def test_far_row_that_the_network_reproduces_is_anomalous_by_neighbors_only(
     make_detector,
 ):
     """A line, and a point on it far beyond the training rows."""
@@ -58,20 +43,20 @@ def test_far_row_that_the_network_reproduces_is_anomalous_by_combined_only(
     }
     labels = {
         method: make_detector(score_method=method, **parameters).fit(X).predict(far)
-        for method in ("combined", "reconstruction")
+        for method in ("neighbors", "reconstruction")
     }
-    assert labels == {"combined": [-1], "reconstruction": [1]}
+    assert labels == {"neighbors": [-1], "reconstruction": [1]}
 
 
 def test_column_that_never_varied_is_anomalous_when_it_does(make_detector):
     X = np.random.RandomState(0).normal(size=(100, 3))
     X[:, 1] = 7.0
-    detector = make_detector(score_method="combined", contamination=0.01).fit(X)
+    detector = make_detector(score_method="neighbors", contamination=0.01).fit(X)
     assert detector.predict(np.median(X, axis=0)[None] + [[0.0, 3.0, 0.0]]) == [-1]
 
 
 def test_score_method_after_fit_changes_no_score(make_detector, correlated_rows):
-    detector = make_detector(score_method="combined").fit(correlated_rows)
+    detector = make_detector(score_method="neighbors").fit(correlated_rows)
     before = detector.score_samples(correlated_rows)
     detector.set_params(score_method="reconstruction")
     np.testing.assert_array_equal(detector.score_samples(correlated_rows), before)
@@ -112,7 +97,7 @@ def test_synthetic_anomalies_differ_in_one_cell_taken_from_another_row():
         assert anomalies[row, column] in np.delete(X[:, column], row)
 
 
-@pytest.mark.parametrize("score_method", ["combined", "reconstruction"])
+@pytest.mark.parametrize("score_method", ["neighbors", "reconstruction"])
 @pytest.mark.parametrize("n_estimators", [1, 3])
 def test_explanation_of_a_row_sums_to_its_anomaly(
     score_method, n_estimators, make_detector, correlated_rows
@@ -128,7 +113,7 @@ def test_explanation_of_a_row_sums_to_its_anomaly(
 
 @pytest.mark.parametrize("value", [1e307, 5e307, 1e308])
 @pytest.mark.parametrize("n_estimators", [1, 3])
-@pytest.mark.parametrize("score_method", ["combined", "reconstruction"])
+@pytest.mark.parametrize("score_method", ["neighbors", "reconstruction"])
 def test_explanation_sums_to_the_anomaly_of_rows_that_overflow(
     score_method, n_estimators, value, make_detector, correlated_rows
 ):
@@ -144,7 +129,7 @@ def test_explanation_sums_to_the_anomaly_of_rows_that_overflow(
     )
 
 
-@pytest.mark.parametrize("score_method", ["combined", "reconstruction"])
+@pytest.mark.parametrize("score_method", ["neighbors", "reconstruction"])
 def test_explanation_names_the_column_that_was_changed(
     score_method, make_detector, correlated_rows
 ):
@@ -235,7 +220,7 @@ def test_explain_before_fit_is_an_error(make_detector, correlated_rows):
         make_detector().explain(correlated_rows)
 
 
-@pytest.mark.parametrize("score_method", ["combined", "reconstruction"])
+@pytest.mark.parametrize("score_method", ["neighbors", "reconstruction"])
 @pytest.mark.parametrize("activation", ["relu", "relu6", "tanh", "softplus"])
 def test_infinite_cell_is_an_error_wherever_it_is(
     score_method, activation, make_detector, correlated_rows

@@ -16,7 +16,7 @@ from skae._tables._weighting import draw_by_weight, merge_rows
 
 CONFIGURATIONS = [
     {},
-    {"masking": 1.0, "score_method": "combined", "contamination": 0.1},
+    {"masking": 1.0, "score_method": "neighbors", "contamination": 0.1},
     {"early_stopping": True, "n_iter_no_change": 2},
     {"calibration_fraction": 0.3, "contamination": 0.1},
     {"scaling": "robust", "n_estimators": 2},

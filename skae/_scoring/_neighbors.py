@@ -1,0 +1,376 @@
+"""How far rows are from their nearest references, as the networks see them.
+
+A row is seen as what it is and what the networks miss of it. The distance between two
+rows is a sum over the columns of both, so that it can be told what each column adds.
+Missing cells of a row are NaN and have no terms.
+
+Source of the idea: Pang, Ting & Albrecht (2015), "LeSiNN: detecting anomalies by
+identifying least similar nearest neighbours", ICDM workshops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
+
+from skae._scoring._forward import multiply, pad
+from skae._scoring._scores import count_observed
+from skae._tables._reading import Weights
+from skae._tables._weighting import draw_by_weight
+
+# benchmarks/detection.py chose these on all development tables together. 1,000
+# references find as much in twice the time; of 5 to 20 neighbours, few are better on
+# clean rows and many on contaminated ones.
+MAX_REFERENCES = 512
+MAX_NUMBERS = 500_000  # of all references' views
+MAX_NEIGHBORS = 12
+REFERENCES_PER_NEIGHBOR = 25  # at least, where rows are so wide that these are few
+SUSPECTED_SHARE = 0.1  # of the rows, by weight, that do not become references
+
+# A tenth of a standard deviation is no evidence; nor are smaller errors, in comparison,
+# where few rows were trained on: the networks know these better than others.
+RESIDUAL_FLOOR = 0.1
+RESIDUAL_FLOOR_PER_ROW = 40.0
+
+# Of the squared differences of cells beside those of residuals, in an explanation. A
+# value that only contradicts the others shows in the residuals (one of .1, .3 and 1 by
+# benchmarks/explanations.py).
+CELL_WEIGHT = 0.3
+
+CLIP = 20.0  # no single cell decides alone
+CANCELLED = 1e-3  # of a sum of squares; what is left then has 13 digits
+SAME_CELL = 1e-6  # relative: a copy in float32, or by way of a text, is the same row
+
+# Of wider rows the distance is the root of a sum of squares, since that is a matrix
+# product; one of absolute differences takes twelve times as long for 784 columns.
+MAX_COLUMNS_OF_ABSOLUTE = 128
+
+
+class Neighborhood(NamedTuple):
+    """What rows are compared with, in scaled units."""
+
+    references: NDArray[np.float64]  # (n_references, n_features), NaN where missing
+    residual_scale: NDArray[np.float64]  # (n_features,)
+    spread: float  # root mean square of the cells around the means of their columns
+
+
+class View(NamedTuple):
+    """Rows as they are compared, (n_rows, n_features) each; 0 where one is missing."""
+
+    cells: NDArray[np.float64]
+    residuals: NDArray[np.float64]
+
+
+def count_references(n_features: int) -> int:
+    """How many references there are, at most."""
+    return max(1, min(MAX_REFERENCES, MAX_NUMBERS // (2 * n_features)))
+
+
+def count_neighbors(n_features: int) -> int:
+    """How many of them are averaged over, if there are as many."""
+    n_references = count_references(n_features)
+    return max(1, min(MAX_NEIGHBORS, n_references // REFERENCES_PER_NEIGHBOR))
+
+
+def choose_neighborhood(
+    rows: NDArray[np.float64],
+    outputs: NDArray[np.float64],
+    mask_values: NDArray[np.float64],
+    weights: Weights,
+    rng: np.random.RandomState,
+) -> Neighborhood:
+    """References, drawn by weight from the less suspicious rows, and the scales.
+
+    The suspicion of a row is the mean absolute value of its view. A row of more weight
+    is drawn more often: its copies count as neighbours of their own.
+    """
+    if weights is None:
+        weights = np.ones(len(rows))
+    is_observed = ~np.isnan(rows)
+    errors = _compute_mean_squares(rows - outputs, is_observed, weights)
+    deviations = _compute_mean_squares(rows - mask_values, is_observed, weights)
+    varies = deviations > 0.0
+    spread = float(np.sqrt(deviations[varies].mean())) if varies.any() else 1.0
+    sizes = np.sqrt(errors)
+    floor = RESIDUAL_FLOOR + RESIDUAL_FLOOR_PER_ROW / len(rows)
+    scale = sizes + 0.1 * sizes.mean() + floor * spread
+    hood = Neighborhood(rows, scale, spread)
+    view = compute_view(rows, outputs, hood)
+    suspicion = (np.abs(view.cells) + np.abs(view.residuals)).sum(axis=1)
+    suspicion /= count_observed(~is_observed)
+    kept = _keep_least(suspicion, weights, 1.0 - SUSPECTED_SHARE)
+    n_seen = max(np.count_nonzero(kept), kept.sum())
+    n_draws = int(min(count_references(rows.shape[1]), n_seen))
+    return hood._replace(references=rows[draw_by_weight(kept, n_draws, rng)])
+
+
+def _compute_mean_squares(
+    values: NDArray[np.float64],
+    is_observed: NDArray[np.bool_],
+    weights: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Of the observed cells of each column; where there are none, their mean."""
+    columns = weights[:, np.newaxis]
+    totals = np.sum(columns * is_observed, axis=0)
+    sums = np.sum(columns * np.square(np.where(is_observed, values, 0.0)), axis=0)
+    means: NDArray[np.float64] = sums / np.where(totals > 0.0, totals, 1.0)
+    means[totals == 0.0] = means[totals > 0.0].mean()
+    return means
+
+
+def _keep_least(
+    values: NDArray[np.float64], weights: NDArray[np.float64], share: float
+) -> NDArray[np.float64]:
+    """The weights that are left if only this share of all has the least values."""
+    order = np.argsort(values, kind="stable")
+    steps = np.cumsum(weights[order])
+    before = steps - weights[order]
+    kept = np.zeros(len(weights))
+    kept[order] = np.clip(share * steps[-1] - before, 0.0, weights[order])
+    return kept
+
+
+def compute_view(
+    rows: NDArray[np.float64], outputs: NDArray[np.float64], hood: Neighborhood
+) -> View:
+    """Rows and the average outputs for them as they are compared."""
+    cells = rows * (1.0 / hood.spread)
+    residuals = rows - outputs
+    residuals *= 1.0 / hood.residual_scale
+    np.clip(cells, -CLIP, CLIP, out=cells)
+    np.clip(residuals, -CLIP, CLIP, out=residuals)
+    is_missing = np.isnan(rows)
+    if is_missing.any():
+        cells[is_missing] = residuals[is_missing] = 0.0
+    return View(cells, residuals)
+
+
+class Half(NamedTuple):
+    """Cells or residuals of the references, as products and sums need them."""
+
+    values: NDArray[np.float64]
+    kernel: NDArray[np.float64]  # transposed and filled up
+    squares: NDArray[np.float64]  # sums over the columns
+
+
+class References(NamedTuple):
+    """A Neighborhood with what the networks at hand miss of its rows."""
+
+    rows: NDArray[np.float64]  # as they are, NaN where missing
+    cells: Half
+    residuals: Half
+    patterns: NDArray[np.int64]  # the same where the same cells are missing
+    offsets: NDArray[np.float64]  # how far 0 is from the columns' centers, scaled
+    hood: Neighborhood
+
+
+def make_references(
+    hood: Neighborhood, outputs: NDArray[np.float64], offsets: NDArray[np.float64]
+) -> References:
+    """References; a missing cell stands where the average outputs put it."""
+    filled = np.where(np.isnan(hood.references), outputs, hood.references)
+    cells, residuals = (
+        Half(values, pad(values.T), np.square(values).sum(axis=1))
+        for values in compute_view(filled, outputs, hood)
+    )
+    patterns = _number_patterns(np.isnan(hood.references))
+    return References(hood.references, cells, residuals, patterns, offsets, hood)
+
+
+def measure_distances(
+    rows: NDArray[np.float64],
+    view: View,
+    references: References,
+) -> NDArray[np.float64]:
+    """The distance of each row to each reference, (n_rows, n_references).
+
+    A row that is a reference is infinitely far from it, and if it is several, from one:
+    it is judged by the others. That is decided by the cells alone, since residuals are
+    not the same on each processor.
+    """
+    is_wide = rows.shape[1] > MAX_COLUMNS_OF_ABSOLUTE
+    measure = _sum_squares if is_wide else _sum_differences
+    is_missing = np.isnan(rows)
+    has_missing = is_missing.any()
+    distances, by_residuals = (
+        measure(values, half, is_missing if has_missing else None)
+        for values, half in zip(
+            view, (references.cells, references.residuals), strict=True
+        )
+    )
+    reach = (
+        np.abs(view.cells).sum(axis=1)
+        + references.offsets.sum() / references.hood.spread
+    )
+    reach = np.square(SAME_CELL * reach) if is_wide else SAME_CELL * reach
+    copies, originals = _find_copies(rows, references, distances, reach)
+    distances += by_residuals
+    if is_wide:
+        np.sqrt(distances, out=distances)
+    distances[copies, originals] = np.inf
+    return distances
+
+
+def _sum_differences(
+    values: NDArray[np.float64], half: Half, is_missing: NDArray[np.bool_] | None
+) -> NDArray[np.float64]:
+    """Sums of absolute differences over the observed cells of rows, 0 elsewhere."""
+    sums = cdist(values, half.values, "cityblock")
+    if is_missing is not None:
+        sums -= _sum_where(is_missing, np.abs(half.kernel), sums.shape)
+        np.maximum(sums, 0.0, out=sums)
+    return sums
+
+
+def _sum_squares(
+    values: NDArray[np.float64], half: Half, is_missing: NDArray[np.bool_] | None
+) -> NDArray[np.float64]:
+    """Sums of squared differences over the observed cells of rows, 0 elsewhere."""
+    n_rows, n_references = len(values), len(half.values)
+    sums = multiply(pad(values), half.kernel)[:n_rows, :n_references]
+    sums *= -2.0
+    squares = half.squares + np.square(values).sum(axis=1)[:, np.newaxis]
+    sums += squares
+    if is_missing is not None:
+        sums -= _sum_where(is_missing, np.square(half.kernel), sums.shape)
+    # What is left of two large numbers is not exact; where it is little, begin anew.
+    is_close = sums < CANCELLED * squares
+    for row in np.flatnonzero(is_close.any(axis=1)):
+        differences = values[row] - half.values[is_close[row]]
+        if is_missing is not None:
+            differences[:, is_missing[row]] = 0.0
+        sums[row, is_close[row]] = np.square(differences).sum(axis=1)
+    return sums
+
+
+def _sum_where(
+    is_missing: NDArray[np.bool_], kernel: NDArray[np.float64], shape: tuple[int, ...]
+) -> NDArray[np.float64]:
+    """Sums over the missing cells of rows of what references have there."""
+    return multiply(pad(is_missing.astype(np.float64)), kernel)[: shape[0], : shape[1]]
+
+
+def _find_copies(
+    rows: NDArray[np.float64],
+    references: References,
+    by_cells: NDArray[np.float64],
+    reach: NDArray[np.float64],
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows that are references, and for each the one that it is.
+
+    Rounding brings none farther from its original than `reach`, by the cells: a cell is
+    as exact as it is in the user's units.
+    """
+    numbers = np.arange(len(rows))
+    if np.isnan(rows).any() or references.patterns.any():
+        patterns = _number_patterns(np.isnan(rows))
+        is_other = patterns[:, np.newaxis] != references.patterns
+        by_cells = np.where(is_other, np.inf, by_cells)
+    nearest = by_cells.argmin(axis=1)
+    near = np.flatnonzero(by_cells[numbers, nearest] <= reach)
+    differences = np.abs(rows[near] - references.rows[nearest[near]])
+    tolerance = SAME_CELL * (np.abs(rows[near]) + references.offsets)
+    is_same = ~(differences > tolerance)  # missing cells are at the same places
+    near = near[is_same.all(axis=1)]
+    return near, nearest[near]
+
+
+def _number_patterns(is_missing: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """A number for the missing cells of each row, 0 for none: a random hash."""
+    factors = np.random.RandomState(0).randint(2**62, size=is_missing.shape[1])
+    patterns: NDArray[np.int64] = is_missing @ factors
+    return patterns
+
+
+def compute_anomalies(
+    rows: NDArray[np.float64],
+    outputs: NDArray[np.float64],
+    references: References,
+) -> NDArray[np.float64]:
+    """The mean distance of each row to its nearest references, over its columns.
+
+    0 for a row with nothing observed, and for one without other references; infinite
+    for one with an infinite cell, which the view would hide.
+    """
+    distances = measure_distances(
+        rows, compute_view(rows, outputs, references.hood), references
+    )
+    n_nearest = min(count_neighbors(rows.shape[1]), distances.shape[1])
+    nearest = np.partition(distances, n_nearest - 1, axis=1)[:, :n_nearest]
+    if n_nearest == distances.shape[1]:  # one of them may be the row itself
+        is_other = nearest != np.inf
+        anomalies = np.where(is_other, nearest, 0.0).sum(axis=1)
+        anomalies /= np.maximum(is_other.sum(axis=1), 1)
+    else:
+        anomalies = nearest.mean(axis=1)
+    is_missing = np.isnan(rows)
+    anomalies /= _count_units(is_missing)
+    anomalies[is_missing.all(axis=1)] = 0.0
+    anomalies[np.isinf(rows).any(axis=1)] = np.inf
+    return anomalies
+
+
+def _count_units(is_missing: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """What a distance is divided by, so that it does not grow with the columns."""
+    counts = count_observed(is_missing).astype(np.float64)
+    is_wide = is_missing.shape[1] > MAX_COLUMNS_OF_ABSOLUTE
+    return np.sqrt(counts) if is_wide else counts
+
+
+def compute_terms(
+    rows: NDArray[np.float64], outputs: NDArray[np.float64], references: References
+) -> NDArray[np.float64]:
+    """What each column adds to the anomalies; the sum over a row is its anomaly."""
+    is_wide = rows.shape[1] > MAX_COLUMNS_OF_ABSOLUTE
+    terms, n_others = np.zeros(rows.shape), np.zeros((len(rows), 1))
+    for cells, residuals, distances in _compare(rows, outputs, references):
+        added = (
+            np.square(cells) + np.square(residuals) if is_wide else cells + residuals
+        )
+        divisors = np.where(distances > 0.0, distances, 1.0) if is_wide else 1.0
+        is_other = distances != np.inf
+        terms += np.where(is_other, added / divisors, 0.0)
+        n_others += is_other
+    is_missing = np.isnan(rows)
+    terms /= np.maximum(n_others, 1.0) * _count_units(is_missing)[:, np.newaxis]
+    terms[is_missing] = 0.0
+    terms[np.isinf(rows)] = np.inf
+    return terms
+
+
+def compute_squares(
+    rows: NDArray[np.float64], outputs: NDArray[np.float64], references: References
+) -> NDArray[np.float64]:
+    """What each column adds to the squared index that contributions are measured by."""
+    squares = np.zeros(rows.shape)
+    for cells, residuals, distances in _compare(rows, outputs, references):
+        added = CELL_WEIGHT * np.square(cells) + np.square(residuals)
+        squares += np.where(distances != np.inf, added, 0.0)
+    squares[np.isnan(rows)] = 0.0
+    return squares
+
+
+def _compare(
+    rows: NDArray[np.float64], outputs: NDArray[np.float64], references: References
+) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]]:
+    """Yield by how much rows differ from one of their nearest references each.
+
+    Absolute differences of cells and of residuals, (n_rows, n_features), and distances,
+    (n_rows, 1), which are infinite where a row is the reference.
+    """
+    view = compute_view(rows, outputs, references.hood)
+    distances = measure_distances(rows, view, references)
+    n_nearest = min(count_neighbors(rows.shape[1]), distances.shape[1])
+    nearest = np.argpartition(distances, n_nearest - 1, axis=1)[:, :n_nearest]
+    for chosen in nearest.T[:, :, np.newaxis]:
+        cells, residuals = (
+            np.abs(values - half.values[chosen[:, 0]])
+            for values, half in zip(
+                view, (references.cells, references.residuals), strict=True
+            )
+        )
+        yield cells, residuals, np.take_along_axis(distances, chosen, axis=1)

@@ -1,0 +1,73 @@
+"""Blocks of rows shared out to threads, each with BLAS to itself.
+
+Threads of BLAS wait for each other after every small product, and on a machine that is
+busy with something else, they wait long. Here each product has one thread, and the
+threads have rows of their own.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+from threadpoolctl import ThreadpoolController
+
+from skae._scoring._forward import BLOCK_ROWS
+
+PART_ROWS = 16 * BLOCK_ROWS  # of a thread at a time; an interrupt waits for its end
+
+_lock = threading.Lock()
+_limits: list[Any] = []  # what restores the threads of BLAS, and of each call a token
+
+
+def share_out(n_rows: int, work: Callable[[slice], None]) -> None:
+    """Call a function with parts of the rows that together are all, in threads.
+
+    There are as many threads as BLAS would use; it is held to one meanwhile, in the
+    whole process. A single block is worked on at once.
+    """
+    if n_rows <= BLOCK_ROWS:
+        work(slice(0, n_rows))
+        return
+    with _one_blas_thread() as n_threads:
+        starts = range(0, n_rows, _choose_part(n_rows, n_threads))
+        parts = [slice(a, min(a + starts.step, n_rows)) for a in starts]
+        pool = ThreadPoolExecutor(n_threads)
+        try:
+            list(pool.map(work, parts))
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _choose_part(n_rows: int, n_threads: int) -> int:
+    """Rows of a part: whole blocks, and as many parts as threads where rows are few."""
+    n_blocks = -(-n_rows // BLOCK_ROWS)
+    return min(PART_ROWS, BLOCK_ROWS * -(-n_blocks // n_threads))
+
+
+@contextmanager
+def _one_blas_thread() -> Iterator[int]:
+    """Hold BLAS to one thread; yields how many it had. The last of several restores."""
+    with _lock:
+        controller = _get_controller()
+        n_threads = max((lib["num_threads"] for lib in controller.info()), default=1)
+        if not _limits:
+            _limits.append(controller.limit(limits=1))
+        _limits.append(None)
+    try:
+        yield n_threads
+    finally:
+        with _lock:
+            _limits.pop()
+            if len(_limits) == 1:
+                _limits.pop().restore_original_limits()
+
+
+@cache
+def _get_controller() -> ThreadpoolController:
+    """Made once: to look for the libraries takes longer than to score a row."""
+    return ThreadpoolController().select(user_api="blas")
