@@ -459,7 +459,7 @@ def main():
         for path in paths:
             measure(path, names, n_seeds, max_rows, results)
     tables = [name_table(path) for path in paths]
-    print(f"{n_seeds} seeds; one where nothing is drawn, and for PyOD")
+    print(f"Seeds: {n_seeds}; one where nothing is drawn, and for PyOD")
     report(names, tables, n_seeds, results, arguments.by_table)
 
 

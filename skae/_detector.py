@@ -185,9 +185,11 @@ class AutoencoderOutlierDetector(
         Where the threshold lies. A float in (0, 0.5] is the share of the rows given to
         `fit` that is flagged. "auto" flags the largest set of the most anomalous rows
         of which at most 15 % are expected to be normal ones, if the logarithms of the
-        anomalies, minus the scores, of normal rows follow a normal distribution with
-        the median and the 2 % quantile of the training rows, which outliers hardly move
-        [2]_; and at least about 1 % of the training rows.
+        anomalies, minus the scores, of normal rows follow a gamma distribution of shape
+        2 d for d columns, which with many columns, and with
+        ``score_method="reconstruction"``, is a normal one, with the median and the 2 %
+        quantile of the training rows, which outliers hardly move [2]_; and at least
+        about 1 % of the training rows.
         See `calibration_fraction` for what changes with it.
 
     calibration_fraction : float, default=0.0
@@ -648,12 +650,15 @@ class AutoencoderOutlierDetector(
         """
         if table is None:
             return self.offset_, None
+        n_columns = None if model.neighborhood is None else table.X.shape[1]
         if calibration is None:
             weights = none_if_equal(table.weights)
             scores = model.score(table.X)
-            return compute_offset(scores, self.contamination, weights), None
+            offset = compute_offset(scores, self.contamination, weights, n_columns)
+            return offset, None
         scores = np.sort(np.repeat(model.score(calibration.X), calibration.counts))
-        return compute_calibrated_offset(scores, self.contamination), scores
+        offset = compute_calibrated_offset(scores, self.contamination, n_columns)
+        return offset, scores
 
     def _take_over(
         self,

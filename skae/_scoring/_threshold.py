@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
+from scipy.special import gammainccinv, ndtri
 
 from skae._tables._reading import Table, WeightedTable, Weights, take_rows
 from skae._tables._weighting import merge_rows
@@ -20,22 +20,32 @@ SMALLEST_RATE = 1e-18
 
 AUTO_TAIL = 0.02
 AUTO_FALSE_SHARE = 0.15
-SMALLEST_DEVIATION = 1e-6  # of logarithms; below it, half of the rows score alike
+AUTO_SHAPE = 2.0  # for each column
+SMALLEST_DEVIATION = 2e-6  # of logarithms; below it, half of the rows score alike
 AUTO_SHARE = 0.01  # an outlier detector flags some of any rows
 
 
 def compute_offset(
-    scores: NDArray[np.float64], contamination: float | str, weights: Weights = None
+    scores: NDArray[np.float64],
+    contamination: float | str,
+    weights: Weights = None,
+    n_columns: int | None = None,
 ) -> float:
     """The threshold under which a score means outlier; scores are never positive.
 
     A float `contamination` asks for this share of the rows, by weight, to lie below it.
     "auto" flags the largest set of the most anomalous rows of which at most 15 % are
     expected to be normal ones, if the logarithms of the anomalies, minus the scores, of
-    normal rows follow a normal distribution with the median and the 2 % quantile of all
-    rows; and at least about 1 % of the rows. Outliers hardly move either quantile.
+    normal rows follow a presumed distribution with the median and the 2 % quantile of
+    all rows; and at least about 1 % of the rows. Outliers hardly move either quantile.
     Where half of the rows score alike, these tell nothing of the spread: it flags that
     1 %.
+
+    The presumed distribution is a normal one, or, of distances between rows of so many
+    columns, a gamma distribution of twice as large a shape. It has a longer upper tail
+    where columns are few, as have the logarithms of distances between normally
+    distributed rows: their densities' are such, of half the shape, to which neighbours
+    that are few add noise on either side.
 
     Sources: a part of the values that outliers hardly reach tells how those of normal
     rows spread, in Efron (2004), "Large-scale simultaneous hypothesis testing: the
@@ -48,10 +58,12 @@ def compute_offset(
     if contamination != "auto":
         return _split_off(scores, float(contamination), weights)
     at_least = _split_off(scores, AUTO_SHARE, weights)
-    return max(-_compute_normal_limit(-scores, weights), at_least)
+    return max(-_compute_normal_limit(-scores, weights, n_columns), at_least)
 
 
-def _compute_normal_limit(anomalies: NDArray[np.float64], weights: Weights) -> float:
+def _compute_normal_limit(
+    anomalies: NDArray[np.float64], weights: Weights, n_columns: int | None
+) -> float:
     """What few enough normal rows exceed, by "auto"; infinite if it cannot be told."""
     low, median = np.quantile(
         anomalies, [AUTO_TAIL, 0.5], weights=weights, method="inverted_cdf"
@@ -59,17 +71,29 @@ def _compute_normal_limit(anomalies: NDArray[np.float64], weights: Weights) -> f
     limits = np.finfo(np.float64)
     median = max(median, limits.tiny)
     low = max(low, limits.eps * median, limits.tiny)
-    deviation = np.log(median / low) / -ndtri(AUTO_TAIL)
-    if deviation < SMALLEST_DEVIATION:
+    below = np.log(median / low)
+    if below < SMALLEST_DEVIATION:
         return math.inf
     if weights is None:
         weights = np.ones(len(anomalies))
     (is_upper,) = np.nonzero((anomalies > median) & (weights > 0.0))
     order = is_upper[np.argsort(-anomalies[is_upper], kind="stable")]
     normal_shares = AUTO_FALSE_SHARE * np.cumsum(weights[order]) / weights.sum()
-    bounds = np.log(median) - deviation * ndtri(normal_shares)
+    tails = _compute_tails(np.append(normal_shares, 1.0 - AUTO_TAIL), n_columns)
+    bounds = np.log(median) + below * tails[:-1] / -tails[-1]
     (last_of_sets,) = np.nonzero(np.log(anomalies[order]) > bounds)
     return float(np.exp(bounds[last_of_sets[-1]])) if len(last_of_sets) else math.inf
+
+
+def _compute_tails(
+    shares: NDArray[np.float64], n_columns: int | None
+) -> NDArray[np.float64]:
+    """How far above its median the presumed distribution has these shares above it."""
+    if n_columns is None:
+        return -ndtri(shares)
+    shape = AUTO_SHAPE * n_columns
+    tails: NDArray[np.float64] = gammainccinv(shape, shares) - gammainccinv(shape, 0.5)
+    return tails
 
 
 def _split_off(values: NDArray[np.float64], share: float, weights: Weights) -> float:
@@ -195,11 +219,13 @@ def _check_counts(weights: NDArray[np.float64], n_samples: float) -> None:
 
 
 def compute_calibrated_offset(
-    calibration_scores: NDArray[np.float64], contamination: float | str
+    calibration_scores: NDArray[np.float64],
+    contamination: float | str,
+    n_columns: int | None,
 ) -> float:
     """The threshold by the scores of held-back rows; a float is the promised rate."""
     if contamination == "auto":
-        return compute_offset(calibration_scores, "auto")
+        return compute_offset(calibration_scores, "auto", n_columns=n_columns)
     return compute_conformal_offset(calibration_scores, float(contamination))
 
 
