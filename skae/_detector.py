@@ -35,15 +35,9 @@ from skae._learning._recipe import (
     draw_seeds,
     make_recipe,
 )
-from skae._learning._training import Surroundings
+from skae._learning._training import Surroundings, make_surroundings
 from skae._model import LOWEST_SCORE, Model
-from skae._scoring._diagnosis import (
-    Diagnosis,
-    check_calibration,
-    check_columns,
-    check_gap,
-    check_loss,
-)
+from skae._scoring import _diagnosis as diagnosis
 from skae._scoring._ranking import rank_against_synthetic, rank_by_labels
 from skae._scoring._threshold import (
     CalibrationRows,
@@ -353,7 +347,7 @@ class AutoencoderOutlierDetector(
     >>> detector.fit(benign[:250]).predict(malignant[:3])
     array([-1, -1, -1])
     >>> float((detector.predict(benign[250:]) == -1).mean().round(2))
-    0.03
+    0.04
     """
 
     _parameter_constraints: dict = {
@@ -436,7 +430,6 @@ class AutoencoderOutlierDetector(
         self.verbose = verbose
         self.random_state = random_state
 
-    n_features_in_: int
     feature_names_in_: NDArray
 
     # ------------------------------------------------------------------ fitting
@@ -494,7 +487,7 @@ class AutoencoderOutlierDetector(
         seeds = draw_seeds(check_random_state(self.random_state), self.n_estimators)
         past = getattr(self, "_model", None) if self.warm_start else None
         table, calibration = self._hold_back(table, seeds.calibration, past)
-        recipe, surroundings = self._make_recipe(), self._see_surroundings(callbacks)
+        recipe, surroundings = self._prepare(callbacks)
         learnt = learn(table, recipe, seeds, self.score_method, surroundings, past)
         offset, scores = self._draw_line(learnt.model, table, calibration)
         self._take_over(blank, learnt, offset, scores, stream=None)
@@ -513,9 +506,9 @@ class AutoencoderOutlierDetector(
         The first call sets everything up from its rows. The rows of a stream are not
         kept, but for a random sample of all that were passed so far, of at most 10,000
         rows: after each call, scaling, score and threshold come from that sample and
-        the network as it is then. A detector that was fitted by `fit`, which keeps no
-        rows, goes on from its weights; until 100 rows have come since, scaling, score
-        and threshold stay those of `fit`, then they come from the new rows alone.
+        the network as it is then. A detector that was fitted by `fit` goes on from its
+        weights; until 100 rows have come since, scaling, references and threshold stay
+        those of `fit`, then they come from the new rows alone.
 
         Rows that are the same in one call are one row of more weight, as in `fit`, and
         make no more updates.
@@ -574,7 +567,7 @@ class AutoencoderOutlierDetector(
         stream = getattr(self, "_stream", None) or self._start_stream(table)
         seeds = draw_seeds(stream.make_rng(), self.n_estimators)
         stream = add_rows(stream, *table, seeds.sample)
-        recipe, surroundings = self._make_recipe(), self._see_surroundings(())
+        recipe, surroundings = self._prepare(())
         learnt, stream = learn_part(
             table, recipe, seeds, self.score_method, surroundings, past, stream
         )
@@ -602,19 +595,15 @@ class AutoencoderOutlierDetector(
         observed = find_observed(X, stacklevel=5)
         return merge_rows(take_rows(X, observed), weights[observed])
 
-    def _make_recipe(self) -> Recipe:
-        return make_recipe({name: getattr(self, name) for name in PARAMETERS})
+    def _prepare(self, callbacks: Sequence[Any] | None) -> tuple[Recipe, Surroundings]:
+        """What training depends on, and what it is given besides.
 
-    def _see_surroundings(self, callbacks: Sequence[Any] | None) -> Surroundings:
-        """What trains along; the cache only if a seed says what is drawn."""
-        if callbacks is not None and not isinstance(callbacks, Sequence):
-            raise TypeError(
-                "callbacks must be a list of keras.callbacks.Callback. Got "
-                f"{callbacks!r} instead."
-            )
-        prototype = None if isinstance(self.optimizer, str) else self.optimizer
+        A cache serves only if a seed says what is drawn.
+        """
+        recipe = make_recipe({name: getattr(self, name) for name in PARAMETERS})
         memory = self.memory if isinstance(self.random_state, Integral) else None
-        return Surroundings(prototype, callbacks or (), self.verbose, memory)
+        optimizer, verbose = self.optimizer, self.verbose
+        return recipe, make_surroundings(optimizer, callbacks, verbose, memory)
 
     def _start_stream(self, table: WeightedTable) -> Stream:
         """A stream without rows; its seed is that of all later calls."""
@@ -650,19 +639,17 @@ class AutoencoderOutlierDetector(
         """
         if table is None:
             return self.offset_, None
+        contamination = self.contamination
         n_columns = None if model.neighborhood is None else table.X.shape[1]
         if calibration is None:
-            weights = none_if_equal(table.weights)
-            scores = model.score(table.X)
-            offset = compute_offset(scores, self.contamination, weights, n_columns)
-            return offset, None
+            scores, weights = model.score(table.X), none_if_equal(table.weights)
+            return compute_offset(scores, contamination, weights, n_columns), None
         scores = np.sort(np.repeat(model.score(calibration.X), calibration.counts))
-        offset = compute_calibrated_offset(scores, self.contamination, n_columns)
-        return offset, scores
+        return compute_calibrated_offset(scores, contamination, n_columns), scores
 
     def _take_over(
         self,
-        seen_by: Self,
+        seen_by: Any,
         learnt: Learnt,
         offset: float,
         calibration_scores: NDArray[np.float64] | None,
@@ -677,9 +664,8 @@ class AutoencoderOutlierDetector(
                 self.feature_names_in_ = seen_by.feature_names_in_
         self._model, self._stream = learnt.model, stream
         self.offset_, self.calibration_scores_ = offset, calibration_scores
-        self.loss_curve_ = learnt.loss_curve
+        self.loss_curve_, self.n_iter_ = learnt.loss_curve, len(learnt.loss_curve)
         self.validation_loss_curve_ = learnt.validation_loss_curve
-        self.n_iter_ = len(learnt.loss_curve)
 
     # -------------------------------------------------------------- calibration
 
@@ -894,9 +880,9 @@ class AutoencoderOutlierDetector(
         were missing. What the squared differences from the nearest references (or, by
         "reconstruction", the squared errors) lose by it is the share of that column
         [6]_; of what is left after the last one, column j gets the terms that carry its
-        index. The shares are
-        scaled to the anomaly of the row. It takes six forward passes, and four more
-        with `return_expected`, where scoring takes one.
+        index. The shares are scaled to the anomaly of the row. It takes seven forward
+        passes, and four more with `return_expected`, where scoring takes one, and the
+        nearest references are found anew in each.
 
         Parameters
         ----------
@@ -925,7 +911,7 @@ class AutoencoderOutlierDetector(
             (contributions, self._model.expect(X)) if return_expected else contributions
         )
 
-    def diagnose(self, X: Input, X_fresh: Input | None = None) -> Diagnosis:
+    def diagnose(self, X: Input, X_fresh: Input | None = None) -> diagnosis.Diagnosis:
         """What a practitioner would check, each with a figure and what to do.
 
         Whether the loss still falls (at a rate that ends at 0 it hardly ever does: try
@@ -962,7 +948,7 @@ class AutoencoderOutlierDetector(
         """
         X = self._validate_observed(X)
         names = getattr(self, "feature_names_in_", range(X.shape[1]))
-        constant_columns = check_columns(X, names)
+        columns = diagnosis.check_columns(X, names)
         X = X[draw_sample(X.shape[0], X.shape[1], seed=0)]
         scores, fresh_scores = self._model.score(X), self.calibration_scores_
         n_calibration_rows = 0 if fresh_scores is None else len(fresh_scores)
@@ -970,13 +956,13 @@ class AutoencoderOutlierDetector(
             fresh_scores = self._model.score(self._validate_observed(X_fresh))
         elif fresh_scores is not None:  # rows of X that fit held back, to the bit
             scores = scores[~np.isin(scores, fresh_scores)]
-        return Diagnosis(
+        return diagnosis.Diagnosis(
             [
-                check_loss(self.loss_curve_),
+                diagnosis.check_loss(self.loss_curve_),
                 *self._model.inspect(X),
-                constant_columns,
-                check_calibration(n_calibration_rows),
-                check_gap(scores, fresh_scores, self.offset_),
+                columns,
+                diagnosis.check_calibration(n_calibration_rows),
+                diagnosis.check_gap(scores, fresh_scores, self.offset_),
             ]
         )
 

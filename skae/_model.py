@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils import gen_batches
 
 from skae._scoring import _neighbors as neighbors
 from skae._scoring._diagnosis import (
@@ -179,10 +178,15 @@ class Model:
     ) -> NDArray[np.float64]:
         """What a function makes of blocks of scaled rows; cell by cell."""
         rows, cells = self.read(X), np.empty(X.shape)
-        with np.errstate(over="ignore", invalid="ignore"):
-            for block in gen_batches(len(cells), BLOCK_ROWS):
-                inputs = rows.read(block, out=np.empty_like(cells[block]))
-                cells[block] = compute(inputs)
+
+        def work(part: slice) -> None:
+            with np.errstate(over="ignore", invalid="ignore"):
+                for start in range(part.start, part.stop, BLOCK_ROWS):
+                    block = slice(start, min(start + BLOCK_ROWS, part.stop))
+                    inputs = rows.read(block, out=np.empty_like(cells[block]))
+                    cells[block] = compute(inputs)
+
+        share_out(len(cells), work)
         return cells
 
     def encode(self, X: Table) -> NDArray[np.float64]:

@@ -99,7 +99,7 @@ def test_skops_asks_about_an_optimizer_prototype_too(make_detector, correlated_r
     asked = skops.io.get_untrusted_types(data=dumped)
     assert asked == [
         "skae._detector.AutoencoderOutlierDetector",
-        "skae._learning._recipe.SerializedOptimizer",
+        "skae._learning._optimizer.SerializedOptimizer",
     ]
     restored = skops.io.loads(dumped, trusted=asked)
     assert isinstance(restored.optimizer, keras.optimizers.SGD)
@@ -128,6 +128,39 @@ def test_optimizer_prototype_is_pickled_as_name_and_configuration(
     assert isinstance(restored.optimizer, keras.optimizers.SGD)
     assert restored.optimizer.get_config() == detector.optimizer.get_config()
     assert clone(restored).fit(correlated_rows).loss_curve_ == detector.loss_curve_
+
+
+def test_subclass_with_fewer_parameters_fits(correlated_rows):
+    class Small(AutoencoderOutlierDetector):
+        def __init__(self, random_state=None):
+            super().__init__((4, 2), epochs=2, random_state=random_state)
+
+    detector = Small(random_state=0).fit(correlated_rows)
+    expected = AutoencoderOutlierDetector((4, 2), epochs=2, random_state=0)
+    np.testing.assert_array_equal(
+        detector.score_samples(correlated_rows),
+        expected.fit(correlated_rows).score_samples(correlated_rows),
+    )
+
+
+def test_failed_refit_leaves_columns_and_scores_as_they_were(
+    make_detector, correlated_rows
+):
+    frame = pd.DataFrame(correlated_rows, columns=list("abcde"))
+    detector = make_detector().fit(frame)
+    expected = detector.score_samples(frame)
+    before = repr(detector.__getstate__())
+    detector.set_params(hidden_layer_sizes=())
+    with pytest.raises(ValueError, match="hidden_layer_sizes"):
+        detector.fit(correlated_rows[:, :3])
+    detector.set_params(hidden_layer_sizes=(8, 2))
+    assert repr(detector.__getstate__()) == before
+    np.testing.assert_array_equal(detector.score_samples(frame), expected)
+
+
+def test_models_that_are_asked_for_share_their_layers(fitted):
+    assert fitted.model_ is fitted.model_
+    assert fitted.encoder_.layers[-1] in fitted.model_.layers
 
 
 def test_fresh_process_unpickles_and_scores_without_tensorflow(

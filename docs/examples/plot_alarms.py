@@ -49,10 +49,9 @@ detector = AutoencoderOutlierDetector(random_state=0).fit(train.to_numpy())
 # A rate of false alarms that is kept
 # -----------------------------------
 #
-# The network fits its training rows more closely than others, so that a threshold drawn
-# through their scores flags too many later ones. ``calibrate`` moves it by rows that
-# the network has not seen: at most 5 % of normal rows will be flagged, on average over
-# the draw of the calibration rows.
+# A threshold drawn through the scores of the training rows promises nothing about later
+# ones, which the network has not seen. ``calibrate`` moves it by such rows: at most 5 %
+# of normal rows will be flagged, on average over the draw of the calibration rows.
 
 
 def show(threshold):

@@ -34,9 +34,11 @@ _PARTS = ("versions", "parameters", "values")  # of the header
 def save(estimator: AutoencoderOutlierDetector, path: str | os.PathLike) -> None:
     """Write a fitted detector to a file that is safe to load, whoever sends it.
 
-    The file holds arrays and JSON: the parameters and what was learnt, no row of the
-    data and no code. It appears under its name when it is complete: if writing fails,
-    an older file of that name stays as it was.
+    The file holds arrays and JSON: the parameters and what was learnt, and no code. Of
+    the data it holds up to 512 training rows, scaled, with the centers and scales that
+    lead back to their values; none with ``score_method="reconstruction"``. After
+    `partial_fit` it also holds a sample of up to 10,000 rows. It appears under its name
+    when it is complete: if writing fails, an older file of that name stays as it was.
 
     Parameters
     ----------

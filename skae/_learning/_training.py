@@ -40,6 +40,22 @@ class Surroundings(NamedTuple):
     memory: str | Memory | None
 
 
+def make_surroundings(
+    optimizer: str | keras.optimizers.Optimizer,
+    callbacks: Sequence[keras.callbacks.Callback] | None,
+    verbose: int,
+    memory: str | Memory | None,
+) -> Surroundings:
+    """Surroundings, or an error if the callbacks are not a list."""
+    if callbacks is not None and not isinstance(callbacks, Sequence):
+        raise TypeError(
+            "callbacks must be a list of keras.callbacks.Callback. Got "
+            f"{callbacks!r} instead."
+        )
+    prototype = None if isinstance(optimizer, str) else optimizer
+    return Surroundings(prototype, callbacks or (), verbose, memory)
+
+
 class Training(NamedTuple):
     """What the training of a network leaves behind: plain arrays and numbers."""
 

@@ -21,7 +21,7 @@ from skae._scoring._forward import BLOCK_ROWS
 PART_ROWS = 16 * BLOCK_ROWS  # of a thread at a time; an interrupt waits for its end
 
 _lock = threading.Lock()
-_limits: list[Any] = []  # what restores the threads of BLAS, and of each call a token
+_calls: list[Any] = []  # those that go on; of the first, what restores the threads
 
 
 def share_out(n_rows: int, work: Callable[[slice], None]) -> None:
@@ -51,20 +51,35 @@ def _choose_part(n_rows: int, n_threads: int) -> int:
 
 @contextmanager
 def _one_blas_thread() -> Iterator[int]:
-    """Hold BLAS to one thread; yields how many it had. The last of several restores."""
+    """Hold BLAS to one thread; yields how many it had.
+
+    Of several calls that overlap the first sets it, and the last restores it.
+    """
+    controller = _get_controller()
     with _lock:
-        controller = _get_controller()
         n_threads = max((lib["num_threads"] for lib in controller.info()), default=1)
-        if not _limits:
-            _limits.append(controller.limit(limits=1))
-        _limits.append(None)
+        _calls.append(None if _calls or n_threads == 1 else controller.limit(limits=1))
     try:
         yield n_threads
     finally:
         with _lock:
-            _limits.pop()
-            if len(_limits) == 1:
-                _limits.pop().restore_original_limits()
+            if len(_calls) > 1:
+                _calls.pop()
+            elif (limiter := _calls.pop()) is not None:
+                _release(controller)
+                limiter.restore_original_limits()
+                _release(controller)
+
+
+def _release(controller: ThreadpoolController) -> None:
+    """Let any thread set the threads of BLAS, not only the one that did first.
+
+    threadpoolctl 3.8 and later would ignore what another thread wants.
+    """
+    for lib in controller.lib_controllers:
+        release = getattr(lib, "clear_controlling_thread", None)
+        if release is not None:
+            release(force=True)
 
 
 @cache

@@ -64,6 +64,37 @@ def test_what_training_depends_on_trains_anew(
     assert len(trainings) > n_before
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"tol": 0.5, "n_iter_no_change": 3, "validation_fraction": 0.2},
+        {"epochs": np.int64(5)},
+        {"score_method": "neighbors"},
+        {"hidden_layer_sizes": [8, 2]},
+    ],
+    ids=str,
+)
+def test_what_training_does_not_depend_on_trains_once(
+    changed, tmp_path, trainings, make_detector, correlated_rows
+):
+    make_detector(memory=str(tmp_path)).fit(correlated_rows)
+    make_detector(memory=str(tmp_path), **changed).fit(correlated_rows)
+    assert len(trainings) == 1
+
+
+def test_optimizer_of_a_local_class_is_cached(
+    tmp_path, trainings, make_detector, correlated_rows
+):
+    import keras
+
+    class Slow(keras.optimizers.SGD):
+        pass
+
+    detector = make_detector(memory=str(tmp_path), optimizer=Slow(0.001))
+    detector.fit(correlated_rows).fit(correlated_rows)
+    assert len(trainings) == 1
+
+
 def test_other_rows_train_anew(tmp_path, trainings, make_detector, correlated_rows):
     detector = make_detector(memory=str(tmp_path)).fit(correlated_rows)
     changed = correlated_rows.copy()
