@@ -180,7 +180,7 @@ class AutoencoderOutlierDetector(
         `fit` that is flagged. "auto" flags the largest set of the most anomalous rows
         of which at most 15 % are expected to be normal ones, if the logarithms of the
         anomalies, minus the scores, of normal rows follow a gamma distribution of shape
-        2 d for d columns, which with many columns, and with
+        3 d for d columns, which with many columns, and with
         ``score_method="reconstruction"``, is a normal one, with the median and the 2 %
         quantile of the training rows, which outliers hardly move [2]_; and at least
         about 1 % of the training rows.

@@ -20,7 +20,7 @@ SMALLEST_RATE = 1e-18
 
 AUTO_TAIL = 0.02
 AUTO_FALSE_SHARE = 0.15
-AUTO_SHAPE = 2.0  # for each column
+AUTO_SHAPE = 3.0  # for each column; 2.5 to 6 would do (benchmarks/toy_sets.py)
 SMALLEST_DEVIATION = 2e-6  # of logarithms; below it, half of the rows score alike
 AUTO_SHARE = 0.01  # an outlier detector flags some of any rows
 
@@ -42,10 +42,10 @@ def compute_offset(
     1 %.
 
     The presumed distribution is a normal one, or, of distances between rows of so many
-    columns, a gamma distribution of twice as large a shape. It has a longer upper tail
-    where columns are few, as have the logarithms of distances between normally
-    distributed rows: their densities' are such, of half the shape, to which neighbours
-    that are few add noise on either side.
+    columns, a gamma distribution whose shape is three times their number. It has a
+    longer upper tail where columns are few, as have the logarithms of distances between
+    normally distributed rows: those of their densities follow one whose shape is half
+    the number, and the few neighbours add noise on either side.
 
     Sources: a part of the values that outliers hardly reach tells how those of normal
     rows spread, in Efron (2004), "Large-scale simultaneous hypothesis testing: the

@@ -60,6 +60,17 @@ def test_later_format_is_an_error_that_says_upgrade(tmp_path, monkeypatch):
         read(tmp_path / "a")
 
 
+def test_format_of_before_the_first_release_is_an_error_that_says_so(
+    tmp_path, monkeypatch
+):
+    """Format 1, whose detectors had another score."""
+    monkeypatch.setattr("skae._files._container.FORMAT", 1)
+    write_container(tmp_path / "a", HEADER, ARRAYS)
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="of format 1, of before.*save the detector"):
+        read(tmp_path / "a")
+
+
 def test_header_longer_than_a_reader_takes_is_not_written(tmp_path):
     with pytest.raises(ValueError, match=f"at most {MAX_JSON_BYTES} bytes"):
         write_container(tmp_path / "a", {"text": MAX_JSON_BYTES * "x"}, {})

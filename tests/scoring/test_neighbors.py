@@ -323,3 +323,13 @@ def test_bounds_of_wide_tables():
     assert _neighbors.count_references(10**6) == 1
     assert _neighbors.count_neighbors(5000) == 2
     assert _neighbors.count_neighbors(10**6) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["one blob", "two"])
+@pytest.mark.parametrize("draw", range(3))
+def test_auto_flags_about_the_strewn_rows_in_two_columns(kind, draw):
+    """Within 1/3 and 2 times the 45 of them."""
+    X, _ = make_toy_set(kind, draw)
+    labels = AutoencoderOutlierDetector(random_state=draw).fit_predict(X)
+    assert 15 <= (labels == -1).sum() <= 90
