@@ -274,16 +274,16 @@ class AutoencoderOutlierDetector(
     ``score_method="neighbors"``, a row is therefore seen as what it is and what the
     network misses of it, and compared with training rows, the references [4]_::
 
-        v(x)_j   = (z_j / t,  (z_j - net(z)_j) / s_j),    both clipped at +-20
+        v(x)_j   = ((z_j - m_j) / t,  (z_j - net(z)_j) / s_j),   both clipped at +-20
         score(x) = -1/d * mean of |v(x) - v(q)| over the 12 nearest references q
 
-    with | | the sum of the absolute values, t the root mean square of the cells around
-    the means of their columns (1 for standardised ones), and s_j = e_j + 0.1 e + (0.1 +
-    40/n) t, where e_j is the root mean square of z_j - net(z)_j, e its mean over the
-    columns and n the number of distinct rows, at most 10,000, that all of this comes
-    from: errors of a tenth of a deviation are no evidence, nor are those that fewer
-    rows would make. The references, up to 512, are drawn from the 90 % of these rows
-    whose |v| is smallest. They are kept as scaled rows; what is missed of them is
+    with | | the sum of the absolute values, m_j the mean of column j, t the root mean
+    square of the cells around these (0 and 1 if standardised), and s_j = e_j + 0.1 e +
+    (0.1 + 40/n) t, where e_j is the root mean square of z_j - net(z)_j, e its mean over
+    the columns and n the number of distinct rows, at most 10,000, that all of this
+    comes from: errors of a tenth of a deviation are no evidence, nor are those that
+    fewer rows would make. The references, up to 512, are drawn from the 90 % of these
+    rows whose |v| is smallest. They are kept as scaled rows; what is missed of them is
     computed by the network at hand.
 
     A row that is one of the references is judged by the others, in `fit` as in
@@ -295,7 +295,7 @@ class AutoencoderOutlierDetector(
 
     For more than 128 columns the distance is the root of the sum of squares, over the
     root of d, since that is a matrix product. There are at most 250,000 / d references,
-    and one neighbour for every 25 of them.
+    and at most one neighbour for every 25 of that bound.
 
     The outputs of several networks are averaged, by "reconstruction" the scores. No
     score exceeds 0. Larger means more normal, as everywhere in scikit-learn.

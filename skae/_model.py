@@ -96,9 +96,10 @@ class Model:
         """The rows to compare with, as these networks see them."""
         if self.neighborhood is None:
             return None
-        outputs = self._run(self.neighborhood.references).mean(axis=0)
-        offsets = np.abs(self.center / self.scale)
-        return neighbors.make_references(self.neighborhood, outputs, offsets)
+        with np.errstate(over="ignore", invalid="ignore"):
+            outputs = self._run(self.neighborhood.references).mean(axis=0)
+            offsets = np.abs(self.center / self.scale)
+            return neighbors.make_references(self.neighborhood, outputs, offsets)
 
     @property
     def n_codes(self) -> int:
@@ -125,7 +126,7 @@ class Model:
                 ):
                     scores[block] = -self._compute_anomaly(inputs, outputs)
 
-        share_out(len(scores), work)
+        self._share_out(len(scores), work)
         # A row so far out that its error overflows is the least normal of all.
         return np.nan_to_num(scores, copy=False, nan=LOWEST_SCORE, neginf=LOWEST_SCORE)
 
@@ -149,13 +150,16 @@ class Model:
         if references is None:
             terms = compute_error_terms(inputs, outputs)
         else:
-            terms = neighbors.compute_terms(inputs, outputs.mean(axis=0), references)
+            average = outputs.mean(axis=0)
+            terms = neighbors.compute_terms(inputs, average, references)
+            copies = neighbors.find_copies(inputs, average, references)
 
         def measure(rows: NDArray[np.float64]) -> NDArray[np.float64]:
             outputs = self._run(rows)
             if references is None:
                 return compute_error_squares(rows, outputs)
-            return neighbors.compute_squares(rows, outputs.mean(axis=0), references)
+            average = outputs.mean(axis=0)
+            return neighbors.compute_squares(rows, average, references, copies)
 
         anomaly = self._compute_anomaly(inputs, outputs)
         return compute_contributions(inputs, anomaly, terms, self.mask_values, measure)
@@ -186,8 +190,13 @@ class Model:
                     inputs = rows.read(block, out=np.empty_like(cells[block]))
                     cells[block] = compute(inputs)
 
-        share_out(len(cells), work)
+        self._share_out(len(cells), work)
         return cells
+
+    def _share_out(self, n_rows: int, work: Callable[[slice], None]) -> None:
+        """Let threads work on the rows, after what all of them need has been made."""
+        _ = self.networks, self.references
+        share_out(n_rows, self.architecture.n_features, work)
 
     def encode(self, X: Table) -> NDArray[np.float64]:
         """The code of each row."""

@@ -161,11 +161,12 @@ def _add_neighbors(
     """The mean distance of each row to its nearest references, over its columns."""
     hood, (n_references, n_features) = references.hood, references.rows.shape
     is_wide = n_features > MAX_COLUMNS_OF_ABSOLUTE
-    cells = graph.clip(graph.add("Mul", rows, 1.0 / hood.spread))
+    centered = graph.add("Sub", rows, hood.center)
+    cells = graph.clip(graph.add("Mul", centered, 1.0 / hood.spread))
     misses = graph.clip(graph.add("Mul", residuals, 1.0 / hood.residual_scale))
     tolerance = graph.add("Add", graph.add("Abs", rows), references.offsets)
     tolerance = graph.add("Mul", tolerance, SAME_CELL)
-    distances, differing = graph.scan(
+    distances, by_cells, differing = graph.scan(
         _make_comparison(graph, rows, cells, misses, tolerance, is_wide),
         # A reference with a missing cell is no row that comes here.
         np.where(np.isnan(references.rows), np.inf, references.rows),
@@ -175,9 +176,10 @@ def _add_neighbors(
     if is_wide:
         distances = graph.add("Sqrt", distances)
     is_same = graph.add("Less", differing, 0.5)
-    first = graph.add("ArgMax", graph.cast(is_same, np.float64), axis=1, keepdims=1)
-    is_first = graph.add("Equal", np.arange(n_references), first)
-    is_skipped = graph.add("And", is_first, is_same)
+    by_cells = graph.add("Where", is_same, by_cells, np.inf)
+    original = graph.add("ArgMin", by_cells, axis=1, keepdims=1)
+    is_original = graph.add("Equal", np.arange(n_references), original)
+    is_skipped = graph.add("And", is_original, is_same)
     distances = graph.add("Where", is_skipped, np.inf, distances)
     n_nearest = min(count_neighbors(n_features), n_references)
     nearest = graph.take_smallest(distances, n_nearest)
@@ -194,7 +196,8 @@ def _make_comparison(
 ) -> Any:
     """A graph that compares all rows with one reference.
 
-    Its outputs are distances, and how many cells of a row differ from the reference's.
+    Its outputs are distances, those by the cells alone, and how many cells of a row
+    differ from the reference's.
     """
     from onnx import TensorProto, helper
 
@@ -215,7 +218,7 @@ def _make_comparison(
         sums.append(add("MatMul", difference, ones))
     is_other = add("Greater", add("Abs", add("Sub", rows, names[0])), tolerance)
     n_differing = add("MatMul", add("Cast", is_other, to=TensorProto.DOUBLE), ones)
-    outputs = [add("Add", *sums), n_differing]
+    outputs = [add("Add", *sums), sums[0], n_differing]
     kind = TensorProto.DOUBLE
     return helper.make_graph(
         nodes,
@@ -266,13 +269,13 @@ class _Graph:
         return self._add_node("TopK", [x, np.array([n])], attributes, n_outputs=2)[0]
 
     def scan(self, body: Any, *values: NDArray) -> list[str]:
-        """What a graph of two outputs makes of each row of some values, as columns."""
+        """What a graph makes of each row of some values, as columns."""
         attributes = {
             "body": body,
             "num_scan_inputs": len(values),
-            "scan_output_axes": [1, 1],
+            "scan_output_axes": [1] * len(body.output),
         }
-        columns = self._add_node("Scan", values, attributes, n_outputs=2)
+        columns = self._add_node("Scan", values, attributes, len(body.output))
         return [self.add("Reshape", x, np.array([-1, len(values[0])])) for x in columns]
 
     def name_anew(self, name: str) -> str:

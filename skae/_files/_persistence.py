@@ -310,6 +310,9 @@ _ARRAYS = {
     "_neighborhood.references": _Array(
         "f8", ("n_references", "n_features"), _check_cells, is_optional=True
     ),
+    "_neighborhood.center": _Array(
+        "f8", ("n_features",), _check_finite, is_optional=True
+    ),
     "_neighborhood.residual_scale": _Array(
         "f8", ("n_features",), _check_divisors, is_optional=True
     ),

@@ -10,7 +10,7 @@ identifying least similar nearest neighbours", ICDM workshops.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -50,12 +50,16 @@ SAME_CELL = 1e-6  # relative: a copy in float32, or by way of a text, is the sam
 MAX_COLUMNS_OF_ABSOLUTE = 128
 
 
+Copies = tuple[NDArray[np.intp], NDArray[np.intp]]  # rows, and the references they are
+
+
 class Neighborhood(NamedTuple):
     """What rows are compared with, in scaled units."""
 
     references: NDArray[np.float64]  # (n_references, n_features), NaN where missing
+    center: NDArray[np.float64]  # (n_features,): the mean of each column
     residual_scale: NDArray[np.float64]  # (n_features,)
-    spread: float  # root mean square of the cells around the means of their columns
+    spread: float  # root mean square of the cells around these
 
 
 class View(NamedTuple):
@@ -98,7 +102,7 @@ def choose_neighborhood(
     sizes = np.sqrt(errors)
     floor = RESIDUAL_FLOOR + RESIDUAL_FLOOR_PER_ROW / len(rows)
     scale = sizes + 0.1 * sizes.mean() + floor * spread
-    hood = Neighborhood(rows, scale, spread)
+    hood = Neighborhood(rows, mask_values, scale, spread)
     view = compute_view(rows, outputs, hood)
     suspicion = (np.abs(view.cells) + np.abs(view.residuals)).sum(axis=1)
     suspicion /= count_observed(~is_observed)
@@ -138,7 +142,8 @@ def compute_view(
     rows: NDArray[np.float64], outputs: NDArray[np.float64], hood: Neighborhood
 ) -> View:
     """Rows and the average outputs for them as they are compared."""
-    cells = rows * (1.0 / hood.spread)
+    cells = rows - hood.center
+    cells *= 1.0 / hood.spread
     residuals = rows - outputs
     residuals *= 1.0 / hood.residual_scale
     np.clip(cells, -CLIP, CLIP, out=cells)
@@ -185,49 +190,50 @@ def measure_distances(
     rows: NDArray[np.float64],
     view: View,
     references: References,
+    copies: Copies | None = None,
 ) -> NDArray[np.float64]:
     """The distance of each row to each reference, (n_rows, n_references).
 
     A row that is a reference is infinitely far from it, and if it is several, from one:
     it is judged by the others. That is decided by the cells alone, since residuals are
-    not the same on each processor.
+    not the same on each processor; or it is known, of rows with hidden cells, from
+    `find_copies` before.
     """
-    is_wide = rows.shape[1] > MAX_COLUMNS_OF_ABSOLUTE
-    measure = _sum_squares if is_wide else _sum_differences
-    is_missing = np.isnan(rows)
-    has_missing = is_missing.any()
+    measure, is_missing = _choose_measure(rows.shape[1]), np.isnan(rows)
     distances, by_residuals = (
-        measure(values, half, is_missing if has_missing else None)
+        measure(values, half, is_missing)
         for values, half in zip(
             view, (references.cells, references.residuals), strict=True
         )
     )
-    reach = (
-        np.abs(view.cells).sum(axis=1)
-        + references.offsets.sum() / references.hood.spread
-    )
-    reach = np.square(SAME_CELL * reach) if is_wide else SAME_CELL * reach
-    copies, originals = _find_copies(rows, references, distances, reach)
+    copies = copies or _find_copies(rows, view, references, distances)
     distances += by_residuals
-    if is_wide:
+    if rows.shape[1] > MAX_COLUMNS_OF_ABSOLUTE:
         np.sqrt(distances, out=distances)
-    distances[copies, originals] = np.inf
+    distances[copies] = np.inf
     return distances
 
 
+def _choose_measure(
+    n_features: int,
+) -> Callable[[NDArray[np.float64], Half, NDArray[np.bool_]], NDArray[np.float64]]:
+    """How rows of so many columns are compared."""
+    return _sum_squares if n_features > MAX_COLUMNS_OF_ABSOLUTE else _sum_differences
+
+
 def _sum_differences(
-    values: NDArray[np.float64], half: Half, is_missing: NDArray[np.bool_] | None
+    values: NDArray[np.float64], half: Half, is_missing: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
     """Sums of absolute differences over the observed cells of rows, 0 elsewhere."""
     sums = cdist(values, half.values, "cityblock")
-    if is_missing is not None:
+    if is_missing.any():
         sums -= _sum_where(is_missing, np.abs(half.kernel), sums.shape)
         np.maximum(sums, 0.0, out=sums)
     return sums
 
 
 def _sum_squares(
-    values: NDArray[np.float64], half: Half, is_missing: NDArray[np.bool_] | None
+    values: NDArray[np.float64], half: Half, is_missing: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
     """Sums of squared differences over the observed cells of rows, 0 elsewhere."""
     n_rows, n_references = len(values), len(half.values)
@@ -235,14 +241,13 @@ def _sum_squares(
     sums *= -2.0
     squares = half.squares + np.square(values).sum(axis=1)[:, np.newaxis]
     sums += squares
-    if is_missing is not None:
+    if is_missing.any():
         sums -= _sum_where(is_missing, np.square(half.kernel), sums.shape)
     # What is left of two large numbers is not exact; where it is little, begin anew.
     is_close = sums < CANCELLED * squares
     for row in np.flatnonzero(is_close.any(axis=1)):
         differences = values[row] - half.values[is_close[row]]
-        if is_missing is not None:
-            differences[:, is_missing[row]] = 0.0
+        differences[:, is_missing[row]] = 0.0
         sums[row, is_close[row]] = np.square(differences).sum(axis=1)
     return sums
 
@@ -254,24 +259,39 @@ def _sum_where(
     return multiply(pad(is_missing.astype(np.float64)), kernel)[: shape[0], : shape[1]]
 
 
+def find_copies(
+    rows: NDArray[np.float64], outputs: NDArray[np.float64], references: References
+) -> Copies:
+    """Rows that are references, and for each the one that it is."""
+    view = compute_view(rows, outputs, references.hood)
+    measure = _choose_measure(rows.shape[1])
+    by_cells = measure(view.cells, references.cells, np.isnan(rows))
+    return _find_copies(rows, view, references, by_cells)
+
+
 def _find_copies(
     rows: NDArray[np.float64],
+    view: View,
     references: References,
     by_cells: NDArray[np.float64],
-    reach: NDArray[np.float64],
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Rows that are references, and for each the one that it is.
+) -> Copies:
+    """The same, if the cells have been measured.
 
-    Rounding brings none farther from its original than `reach`, by the cells: a cell is
-    as exact as it is in the user's units.
+    A cell is as exact as it is in the user's units.
     """
-    numbers = np.arange(len(rows))
-    if np.isnan(rows).any() or references.patterns.any():
-        patterns = _number_patterns(np.isnan(rows))
+    hood = references.hood
+    reach = np.abs(view.cells).sum(axis=1)
+    reach += (np.abs(hood.center) + references.offsets).sum() / hood.spread
+    reach *= SAME_CELL
+    if rows.shape[1] > MAX_COLUMNS_OF_ABSOLUTE:
+        reach = np.square(reach)
+    patterns = _number_patterns(np.isnan(rows))
+    if patterns.any() or references.patterns.any():
         is_other = patterns[:, np.newaxis] != references.patterns
         by_cells = np.where(is_other, np.inf, by_cells)
     nearest = by_cells.argmin(axis=1)
-    near = np.flatnonzero(by_cells[numbers, nearest] <= reach)
+    least = by_cells[np.arange(len(rows)), nearest]
+    near = np.flatnonzero((least <= reach) & (least < np.inf))
     differences = np.abs(rows[near] - references.rows[nearest[near]])
     tolerance = SAME_CELL * (np.abs(rows[near]) + references.offsets)
     is_same = ~(differences > tolerance)  # missing cells are at the same places
@@ -281,6 +301,8 @@ def _find_copies(
 
 def _number_patterns(is_missing: NDArray[np.bool_]) -> NDArray[np.int64]:
     """A number for the missing cells of each row, 0 for none: a random hash."""
+    if not is_missing.any():
+        return np.zeros(len(is_missing), np.int64)
     factors = np.random.RandomState(0).randint(2**62, size=is_missing.shape[1])
     patterns: NDArray[np.int64] = is_missing @ factors
     return patterns
@@ -343,11 +365,17 @@ def compute_terms(
 
 
 def compute_squares(
-    rows: NDArray[np.float64], outputs: NDArray[np.float64], references: References
+    rows: NDArray[np.float64],
+    outputs: NDArray[np.float64],
+    references: References,
+    copies: Copies,
 ) -> NDArray[np.float64]:
-    """What each column adds to the squared index that contributions are measured by."""
+    """What each column adds to the squared index that contributions are measured by.
+
+    A row with hidden cells is still the reference that it is.
+    """
     squares = np.zeros(rows.shape)
-    for cells, residuals, distances in _compare(rows, outputs, references):
+    for cells, residuals, distances in _compare(rows, outputs, references, copies):
         added = CELL_WEIGHT * np.square(cells) + np.square(residuals)
         squares += np.where(distances != np.inf, added, 0.0)
     squares[np.isnan(rows)] = 0.0
@@ -355,7 +383,10 @@ def compute_squares(
 
 
 def _compare(
-    rows: NDArray[np.float64], outputs: NDArray[np.float64], references: References
+    rows: NDArray[np.float64],
+    outputs: NDArray[np.float64],
+    references: References,
+    copies: Copies | None = None,
 ) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]]:
     """Yield by how much rows differ from one of their nearest references each.
 
@@ -363,7 +394,7 @@ def _compare(
     (n_rows, 1), which are infinite where a row is the reference.
     """
     view = compute_view(rows, outputs, references.hood)
-    distances = measure_distances(rows, view, references)
+    distances = measure_distances(rows, view, references, copies)
     n_nearest = min(count_neighbors(rows.shape[1]), distances.shape[1])
     nearest = np.argpartition(distances, n_nearest - 1, axis=1)[:, :n_nearest]
     for chosen in nearest.T[:, :, np.newaxis]:

@@ -18,22 +18,25 @@ from threadpoolctl import ThreadpoolController
 
 from skae._scoring._forward import BLOCK_ROWS
 
+MAX_BLOCK_CELLS = 2**23  # of all threads; each needs up to 22 times as much memory
 PART_ROWS = 16 * BLOCK_ROWS  # of a thread at a time; an interrupt waits for its end
 
 _lock = threading.Lock()
 _calls: list[Any] = []  # those that go on; of the first, what restores the threads
 
 
-def share_out(n_rows: int, work: Callable[[slice], None]) -> None:
+def share_out(n_rows: int, n_columns: int, work: Callable[[slice], None]) -> None:
     """Call a function with parts of the rows that together are all, in threads.
 
-    There are as many threads as BLAS would use; it is held to one meanwhile, in the
-    whole process. A single block is worked on at once.
+    There are as many threads as BLAS would use, but fewer where rows are so wide that
+    they would need much memory; BLAS is held to one meanwhile, in the whole process. A
+    single block is worked on at once.
     """
     if n_rows <= BLOCK_ROWS:
         work(slice(0, n_rows))
         return
     with _one_blas_thread() as n_threads:
+        n_threads = max(1, min(n_threads, MAX_BLOCK_CELLS // (BLOCK_ROWS * n_columns)))
         starts = range(0, n_rows, _choose_part(n_rows, n_threads))
         parts = [slice(a, min(a + starts.step, n_rows)) for a in starts]
         pool = ThreadPoolExecutor(n_threads)

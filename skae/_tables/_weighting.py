@@ -41,7 +41,7 @@ def check_weights(sample_weight: ArrayLike | None, X: Table) -> NDArray[np.float
     if not np.isfinite(total):
         raise ValueError(
             "sample_weight must add up to a finite number; the largest weight is "
-            f"{weights.max():g}. Divide the weights: only their ratios matter."
+            f"{weights.max():g}. Divide the weights by a power of ten."
         )
     return weights
 

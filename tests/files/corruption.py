@@ -214,6 +214,7 @@ def make_another(rng, content):
         "_weights": rng.normal(size=(n_networks, n_weights)).astype("f4") * size,
         "_mask_values": rng.normal(size=n_features),
         "_neighborhood.references": rng.normal(size=(n_references, n_features)),
+        "_neighborhood.center": rng.normal(size=n_features),
         "_neighborhood.residual_scale": rng.uniform(0.1, 1, n_features),
         "loss_curve_": rng.uniform(size=n_iter),
     }
@@ -263,6 +264,7 @@ def pack_many_networks(rng, content):
         "_weights": np.ones((n_networks, 4), "f4"),
         "_mask_values": np.zeros(1),
         "_neighborhood.references": np.zeros((1, 1)),
+        "_neighborhood.center": np.zeros(1),
         "_neighborhood.residual_scale": np.ones(1),
         "loss_curve_": np.ones(1),
     }

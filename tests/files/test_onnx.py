@@ -154,6 +154,14 @@ def test_scores_of_a_pipeline_may_be_renamed(make_detector, correlated_rows):
     )
 
 
+@pytest.mark.parametrize("n_columns", [2, 200])
+def test_copies_of_references_far_from_0_are_the_same_rows(n_columns, make_detector):
+    """The tolerance for a copy then spans several references."""
+    X = np.random.RandomState(0).normal(size=(300, n_columns)) + 1e5
+    detector = make_detector(score_method="neighbors").fit(X)
+    assert_onnx_agrees(detector, X, 1e-9)
+
+
 def test_row_that_overflows_or_is_not_finite_is_the_least_normal(
     make_detector, correlated_rows
 ):

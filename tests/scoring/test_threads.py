@@ -23,14 +23,14 @@ def test_parts_are_all_rows_once(n_rows):
         assert part.start % 256 == 0
         seen[part] += 1
 
-    share_out(n_rows, work)
+    share_out(n_rows, 5, work)
     assert (seen == 1).all()
 
 
 def test_blas_has_one_thread_meanwhile_and_its_own_after():
     before = list_threads()
     inside = []
-    share_out(1000, lambda part: inside.append(max(list_threads())))
+    share_out(1000, 5, lambda part: inside.append(max(list_threads())))
     assert set(inside) == {1}
     assert list_threads() == before
 
@@ -41,7 +41,7 @@ def test_blas_is_restored_after_an_error():
 
     before = list_threads()
     with pytest.raises(MemoryError):
-        share_out(1000, fail)
+        share_out(1000, 5, fail)
     assert list_threads() == before
 
 
@@ -53,10 +53,10 @@ def test_last_of_overlapping_calls_restores_blas():
         first_is_in.set()
         first_may_end.wait(10)
 
-    first = threading.Thread(target=share_out, args=(300, wait))
+    first = threading.Thread(target=share_out, args=(300, 5, wait))
     first.start()
     first_is_in.wait(10)
-    share_out(300, lambda part: None)  # begins second, ends first
+    share_out(300, 5, lambda part: None)  # begins second, ends first
     assert set(list_threads()) == {1}
     first_may_end.set()
     first.join()
