@@ -294,8 +294,8 @@ class AutoencoderOutlierDetector(
     without any, its score is 0.
 
     For more than 128 columns the distance is the root of the sum of squares, over the
-    root of d, since that is a matrix product. There are at most 250,000 / d references,
-    and at most one neighbour for every 25 of that bound.
+    root of d, since that is a matrix product. There are at most 256 and 250,000 / d
+    references, and at most one neighbour for every 25 of that bound.
 
     The outputs of several networks are averaged, by "reconstruction" the scores. No
     score exceeds 0. Larger means more normal, as everywhere in scikit-learn.

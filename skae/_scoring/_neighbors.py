@@ -26,6 +26,7 @@ from skae._tables._weighting import draw_by_weight
 # references find as much in twice the time; of 5 to 20 neighbours, few are better on
 # clean rows and many on contaminated ones.
 MAX_REFERENCES = 512
+MAX_REFERENCES_IF_WIDE = 256  # with 784 columns, scoring takes twice the networks' time
 MAX_NUMBERS = 500_000  # of all references' views
 MAX_NEIGHBORS = 12
 REFERENCES_PER_NEIGHBOR = 25  # at least, where rows are so wide that these are few
@@ -71,7 +72,9 @@ class View(NamedTuple):
 
 def count_references(n_features: int) -> int:
     """How many references there are, at most."""
-    return max(1, min(MAX_REFERENCES, MAX_NUMBERS // (2 * n_features)))
+    is_wide = n_features > MAX_COLUMNS_OF_ABSOLUTE
+    n_references = MAX_REFERENCES_IF_WIDE if is_wide else MAX_REFERENCES
+    return max(1, min(n_references, MAX_NUMBERS // (2 * n_features)))
 
 
 def count_neighbors(n_features: int) -> int:

@@ -335,6 +335,7 @@ def test_toy_sets_are_told_apart_as_well_as_by_isolation_forest():
 
 def test_bounds_of_wide_tables():
     assert _neighbors.count_references(30) == 512
+    assert _neighbors.count_references(784) == 256
     assert _neighbors.count_references(5000) == 50
     assert _neighbors.count_references(10**6) == 1
     assert _neighbors.count_neighbors(5000) == 2
