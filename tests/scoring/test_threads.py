@@ -63,6 +63,34 @@ def test_last_of_overlapping_calls_restores_blas():
     assert list_threads() == before
 
 
+def test_blas_is_restored_by_another_thread_than_the_one_that_began():
+    """Which is still alive then."""
+    before = list_threads()
+    events = [threading.Event() for _ in range(4)]
+    first_is_in, first_may_end, first_is_out, first_may_die = events
+
+    def work(part):
+        first_is_in.set()
+        first_may_end.wait(10)
+
+    def run_first():
+        share_out(300, 5, work)
+        first_is_out.set()
+        first_may_die.wait(10)
+
+    def let_the_first_end(part):
+        first_may_end.set()
+        first_is_out.wait(10)
+
+    first = threading.Thread(target=run_first)
+    first.start()
+    first_is_in.wait(10)
+    share_out(300, 5, let_the_first_end)
+    assert list_threads() == before
+    first_may_die.set()
+    first.join()
+
+
 @pytest.mark.parametrize("n_threads", [1, 2])
 def test_scores_do_not_depend_on_the_number_of_threads(n_threads, make_detector):
     X = np.random.RandomState(0).normal(size=(3000, 5))
