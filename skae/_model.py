@@ -20,7 +20,6 @@ from skae._scoring._diagnosis import (
 )
 from skae._scoring._explanation import compute_contributions, compute_expected
 from skae._scoring._forward import (
-    BLOCK_ROWS,
     Activate,
     Activation,
     Architecture,
@@ -34,7 +33,7 @@ from skae._scoring._scores import (
     compute_error_terms,
     compute_reconstruction_errors,
 )
-from skae._scoring._threads import share_out
+from skae._scoring._threads import BLOCK_ROWS, share_out
 from skae._tables._reading import Table
 from skae._tables._scaling import ScaledRows, Scaling
 
@@ -120,11 +119,8 @@ class Model:
         rows, scores = self.read(X), np.empty(X.shape[0])
 
         def work(part: slice) -> None:
-            with np.errstate(over="ignore", invalid="ignore"):
-                for block, inputs, outputs in iterate_forward(
-                    rows, self.networks, part
-                ):
-                    scores[block] = -self._compute_anomaly(inputs, outputs)
+            for block, inputs, outputs in iterate_forward(rows, self.networks, part):
+                scores[block] = -self._compute_anomaly(inputs, outputs)
 
         self._share_out(len(scores), work)
         # A row so far out that its error overflows is the least normal of all.
@@ -184,11 +180,10 @@ class Model:
         rows, cells = self.read(X), np.empty(X.shape)
 
         def work(part: slice) -> None:
-            with np.errstate(over="ignore", invalid="ignore"):
-                for start in range(part.start, part.stop, BLOCK_ROWS):
-                    block = slice(start, min(start + BLOCK_ROWS, part.stop))
-                    inputs = rows.read(block, out=np.empty_like(cells[block]))
-                    cells[block] = compute(inputs)
+            for start in range(part.start, part.stop, BLOCK_ROWS):
+                block = slice(start, min(start + BLOCK_ROWS, part.stop))
+                inputs = rows.read(block, out=np.empty_like(cells[block]))
+                cells[block] = compute(inputs)
 
         self._share_out(len(cells), work)
         return cells
@@ -200,32 +195,42 @@ class Model:
 
     def encode(self, X: Table) -> NDArray[np.float64]:
         """The code of each row."""
-        codes = np.empty((X.shape[0], self.n_codes))
+        rows, codes = self.read(X), np.empty((X.shape[0], self.n_codes))
         encoders = [n[: self.architecture.n_encoder_layers] for n in self.networks]
-        for block, _, outputs in iterate_forward(self.read(X), encoders):
-            codes[block] = np.concatenate(outputs, axis=1)
+
+        def work(part: slice) -> None:
+            for block, _, outputs in iterate_forward(rows, encoders, part):
+                codes[block] = np.concatenate(outputs, axis=1)
+
+        self._share_out(len(codes), work)
         return codes
 
     def decode(self, codes: NDArray) -> NDArray[np.float64]:
         """The row that each code stands for, in the user's units."""
         rows = np.zeros((len(codes), self.architecture.n_features))
-        n_codes, n_encoder = (
-            self.architecture.n_codes,
-            self.architecture.n_encoder_layers,
-        )
+        identity = Scaling.of_nothing(self.architecture.n_codes)
         own_codes = np.split(codes, len(self.networks), axis=1)
-        for codes, layers in zip(own_codes, self.networks, strict=True):
-            unscaled = ScaledRows(codes, Scaling.of_nothing(n_codes))
-            for block, _, (outputs,) in iterate_forward(unscaled, [layers[n_encoder:]]):
-                rows[block] += self.scaling.undo(outputs)
+        n_encoder = self.architecture.n_encoder_layers
+
+        def work(part: slice) -> None:
+            for codes, layers in zip(own_codes, self.networks, strict=True):
+                unscaled, decoder = ScaledRows(codes, identity), layers[n_encoder:]
+                for block, _, (outputs,) in iterate_forward(unscaled, [decoder], part):
+                    rows[block] += self.scaling.undo(outputs)
+
+        self._share_out(len(rows), work)
         rows /= len(self.networks)
         return rows
 
     def reconstruct(self, X: Table) -> NDArray[np.float64]:
         """What the networks make of each row, on average, in the user's units."""
-        averages = np.empty(X.shape)
-        for block, _, outputs in iterate_forward(self.read(X), self.networks):
-            averages[block] = self.scaling.undo(np.mean(outputs, axis=0))
+        rows, averages = self.read(X), np.empty(X.shape)
+
+        def work(part: slice) -> None:
+            for block, _, outputs in iterate_forward(rows, self.networks, part):
+                averages[block] = self.scaling.undo(np.mean(outputs, axis=0))
+
+        self._share_out(len(averages), work)
         return averages
 
     def inspect(self, X: Table) -> list[Finding]:

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erf
 
+from skae._scoring._threads import BLOCK_ROWS, share_out
 from skae._tables._scaling import ScaledRows, Scaling
 
-BLOCK_ROWS = 256
 MULTIPLE = 16
 MAX_TERMS = 256
 
@@ -106,25 +106,24 @@ def make_networks(
 def iterate_forward(
     rows: ScaledRows,
     networks: Sequence[Sequence[Layer]],
-    part: slice | None = None,
+    part: slice,
 ) -> Iterator[tuple[slice, NDArray[np.float64], list[NDArray[np.float64]]]]:
     """Yield (slice of rows, the rows, what came out of each network) by blocks.
 
-    Of all rows, or of a part of them that consists of whole blocks.
+    Of a part of the rows that consists of whole blocks.
     For a missing cell, which is NaN, the networks are shown the mask value of its
     column. The arrays are buffers: the next block overwrites them, the caller may as
     well.
     """
     n_features = rows.shape[1]
-    first, end = (0, rows.shape[0]) if part is None else (part.start, part.stop)
-    n_buffer_rows = min(BLOCK_ROWS, _round_up(end - first))
+    n_buffer_rows = min(BLOCK_ROWS, _round_up(part.stop - part.start))
     inputs = np.zeros((n_buffer_rows, _round_up(n_features)))
     buffers = [
         [np.empty((n_buffer_rows, len(layer.bias))) for layer in layers]
         for layers in networks
     ]
-    for start in range(first, end, BLOCK_ROWS):
-        block = slice(start, min(start + BLOCK_ROWS, end))
+    for start in range(part.start, part.stop, BLOCK_ROWS):
+        block = slice(start, min(start + BLOCK_ROWS, part.stop))
         n_block_rows = block.stop - start
         block_inputs = rows.read(block, out=inputs[:n_block_rows, :n_features])
         is_missing = np.isnan(block_inputs)
@@ -146,9 +145,13 @@ def run_forward(
     """All rows, and all that comes out of each network, (n_networks, n_rows, ...)."""
     inputs = np.empty(rows.shape)
     outputs = np.empty((len(networks), *rows.shape))
-    for block, block_inputs, block_outputs in iterate_forward(rows, networks):
-        inputs[block] = block_inputs
-        outputs[:, block] = block_outputs
+
+    def work(part: slice) -> None:
+        for block, block_inputs, block_outputs in iterate_forward(rows, networks, part):
+            inputs[block] = block_inputs
+            outputs[:, block] = block_outputs
+
+    share_out(rows.shape[0], rows.shape[1], work)
     return inputs, outputs
 
 

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.utils import check_consistent_length, gen_batches
 from sklearn.utils.validation import column_or_1d
 
-from skae._scoring._forward import BLOCK_ROWS
+from skae._scoring._threads import BLOCK_ROWS
 from skae._tables._reading import Stored, read_dense
 
 Score = Callable[[Stored], NDArray[np.float64]]

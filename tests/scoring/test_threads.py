@@ -1,6 +1,7 @@
 """Rows shared out to threads, and BLAS left as it was."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -98,3 +99,97 @@ def test_scores_do_not_depend_on_the_number_of_threads(n_threads, make_detector)
     expected = detector.score_samples(X)
     with threadpool_limits(n_threads, user_api="blas"):
         np.testing.assert_array_equal(detector.score_samples(X), expected)
+
+
+def test_overlapping_calls_share_the_threads_that_blas_had():
+    """The second does not take the first's limit for all that there is."""
+    is_in, may_end, names = threading.Event(), threading.Event(), set()
+
+    def wait(part):
+        is_in.set()
+        may_end.wait(10)
+
+    def take_down_thread(part):
+        names.add(threading.get_ident())
+        meeting.wait(10)
+
+    with threadpool_limits(4, user_api="blas"):
+        meeting = threading.Barrier(2)
+        first = threading.Thread(target=share_out, args=(300, 5, wait))
+        first.start()
+        is_in.wait(10)
+        share_out(512, 5, take_down_thread)  # two blocks that wait for each other
+        may_end.set()
+        first.join()
+    assert len(names) == 2
+
+
+def test_work_that_is_shared_out_by_a_worker_is_done_at_once():
+    parts = []
+
+    def work(part):
+        share_out(1000, 5, parts.append)
+
+    share_out(300, 5, work)
+    assert set(map(str, parts)) == {"slice(0, 1000, None)"}
+
+
+def test_every_method_holds_blas_to_one_thread(make_detector):
+    """And `fit` does, outside of TensorFlow."""
+    X = np.random.RandomState(0).normal(size=(700, 5))
+    seen = set()
+
+    def spy(values):
+        import keras
+
+        if hasattr(values, "numpy"):  # not while TensorFlow traces it
+            seen.add(max(list_threads()))
+        return keras.activations.relu(values)
+
+    with threadpool_limits(2, user_api="blas"):
+        detector = make_detector(activation=spy, epochs=1, score_method="neighbors")
+        detector.fit(X)
+        for method in "score_samples transform reconstruct explain".split():
+            getattr(detector, method)(X)
+        detector.inverse_transform(detector.transform(X))
+        detector.diagnose(X)
+        assert set(list_threads()) == {2}
+    assert seen == {1}
+
+
+def test_eight_threads_score_as_one_does(make_detector):
+    """Mixed sizes, a detector that none has used before, nothing lost."""
+    rng = np.random.RandomState(0)
+    X = rng.normal(size=(2000, 5))
+    detector = make_detector(score_method="neighbors").fit(X[:500])
+    sizes = rng.choice([1, 3, 256, 300, 1500], size=400, p=[0.5, 0.3, 0.1, 0.06, 0.04])
+    starts = rng.randint(500, size=400)
+    calls = [X[a : a + n] for a, n in zip(starts, sizes, strict=True)]
+    before = list_threads()
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(detector.score_samples, calls))
+    assert list_threads() == before
+    for rows, scores in zip(calls, together, strict=True):
+        np.testing.assert_array_equal(scores, detector.score_samples(rows))
+
+
+ACTIVATIONS = (
+    "celu elu exponential gelu hard_shrink hard_sigmoid hard_silu hard_tanh "
+    "leaky_relu linear log_sigmoid log_softmax mish relu relu6 selu sigmoid silu "
+    "softmax softplus softsign soft_shrink sparse_plus sparse_sigmoid squareplus "
+    "tanh tanh_shrink"
+).split()
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_no_activation_leaks_a_warning(activation, make_detector, correlated_rows):
+    """Of NumPy, at the ends of its range; warnings are errors here."""
+    detector = make_detector(activation=activation, hidden_layer_sizes=2)
+    detector.fit(correlated_rows)
+    far = np.resize([1e308, -1e308, 0.0, 1e-308, -1e-308], (300, 5))
+    scores = detector.score_samples(far)
+    assert np.isfinite(scores).all()
+    for method in detector.transform, detector.reconstruct, detector.explain:
+        method(far)
+        method(far[:2])
+    detector.inverse_transform(np.full((300, detector.transform(far).shape[1]), 1e308))
