@@ -473,6 +473,10 @@ class AutoencoderOutlierDetector(
             If X, a weight or a parameter is invalid, if there are too few rows for
             early stopping or for calibration, if `warm_start` meets another
             architecture or `calibration_fraction` > 0, or if the training diverges.
+        ImportError
+            If Keras or TensorFlow is missing, or Keras runs on another backend.
+        RuntimeError
+            If the process was forked after TensorFlow had been used, which would hang.
 
         Warns
         -----
@@ -539,6 +543,8 @@ class AutoencoderOutlierDetector(
             If X, a weight or a parameter is invalid, if X has other columns or the
             parameters ask for another architecture than before, or if the training
             diverges.
+        ImportError, RuntimeError
+            As in `fit`.
 
         Warns
         -----

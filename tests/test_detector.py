@@ -1,5 +1,10 @@
 """What a user sees of fitting, scoring and deciding."""
 
+import ctypes
+import pickle
+import threading
+import time
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -487,6 +492,11 @@ class TestInput:
         with pytest.raises(ValueError, match="early_stopping=True .* n_samples=1 "):
             make_detector(early_stopping=True).fit([[1.0, 2.0]])
 
+    def test_too_few_distinct_rows_are_told_from_too_few_rows(self, make_detector):
+        message = r"n_samples=100 row\(s\), 1 are distinct.*holds 1 back"
+        with pytest.raises(ValueError, match=message):
+            make_detector(early_stopping=True).fit(np.ones((100, 2)))
+
     def test_targets_out_of_reach_of_the_output_are_a_warning(
         self, make_detector, correlated_rows
     ):
@@ -585,6 +595,53 @@ class TestFailedFit:
             tmp_path / "rows.npy",
         )
         assert out == "interrupted\n"
+
+    def test_fit_in_a_thread_can_be_interrupted(self, make_detector, correlated_rows):
+        """By an exception set for its thread, as services do; without callbacks."""
+        detector = make_detector().fit(correlated_rows)
+        before = pickle.dumps(detector)
+        caught = []
+
+        def work():
+            try:
+                detector.set_params(epochs=10**7).fit(correlated_rows)
+            except KeyboardInterrupt as interrupt:
+                caught.append(interrupt)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        while detector.epochs != 10**7:
+            time.sleep(0.01)
+        time.sleep(0.5)
+        interrupt = ctypes.py_object(KeyboardInterrupt)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            ctypes.c_ulong(thread.ident), interrupt
+        )
+        thread.join(60)
+        assert not thread.is_alive() and len(caught) == 1
+        assert pickle.dumps(detector.set_params(epochs=5)) == before
+
+    def test_callback_ends_a_fit_in_a_thread(self, make_detector, correlated_rows):
+        import keras
+
+        is_asked_to_end, has_begun = threading.Event(), threading.Event()
+
+        class End(keras.callbacks.Callback):
+            def on_epoch_end(self, epoch, logs=None):
+                has_begun.set()
+                self.model.stop_training = is_asked_to_end.is_set()
+
+        detector = make_detector(epochs=10**7)
+        arguments = {"callbacks": [End()]}
+        thread = threading.Thread(
+            target=detector.fit, args=(correlated_rows,), kwargs=arguments
+        )
+        thread.start()
+        assert has_begun.wait(60)
+        is_asked_to_end.set()
+        thread.join(60)
+        assert not thread.is_alive()
+        assert 1 <= detector.n_iter_ < 10**7
 
     def test_leaves_an_unfitted_detector_unfitted(self, make_detector, correlated_rows):
         detector = make_detector(learning_rate=1e6, hidden_layer_sizes=(64, 64, 64))

@@ -69,6 +69,7 @@ _keras_models: WeakKeyDictionary[Model, dict[str, keras.Model]] = WeakKeyDiction
 
 def get_keras_models(model: Model) -> dict[str, keras.Model]:
     """The autoencoder, its encoder and its decoder, built when first asked for."""
+    import_keras()  # raises in a forked child, where models of the parent would wait
     models = _keras_models.get(model)
     if models is None:
         models = _build_models_in_user_units(
@@ -128,10 +129,11 @@ def _build_models_in_user_units(
 
 def make_keras_activation(activation: Activation) -> Callable[[NDArray], NDArray]:
     """An activation of Keras as a function from array to array, in float32."""
-    keras = import_keras()
+    import_keras()
     function = _interpret_activation(activation)
 
     def activate(values: NDArray) -> NDArray:
+        keras = import_keras()  # raises in a forked child
         tensor = keras.ops.convert_to_tensor(values, dtype="float32")
         return np.asarray(keras.ops.convert_to_numpy(function(tensor)), np.float64)
 

@@ -51,9 +51,13 @@ class Recipe(NamedTuple):
         """Whether the optimizer has a learning rate of its own, and no schedule."""
         return not isinstance(self.optimizer, str)
 
-    def settle(self, n_rows: int) -> Recipe:
-        """The same without anything left open or unused, for so many rows."""
+    def settle(self, n_rows: int, weight: float) -> Recipe:
+        """The same without anything left open or unused, for so many distinct rows.
+
+        Their weight is the number of rows that the user passed, if all count alike.
+        """
         n_held_out = count_held_out(n_rows, self) if self.early_stopping else 0
+        _check_held_out(n_held_out, n_rows, weight, self)
         n_training_rows = n_rows - n_held_out
         batch_size = min(int(self.batch_size), n_training_rows)
         epochs = self.epochs
@@ -94,16 +98,22 @@ def make_recipe(parameters: Mapping[str, Any]) -> Recipe:
 
 
 def count_held_out(n_rows: int, recipe: Recipe) -> int:
-    """How many rows early stopping watches, or an error if none is left to train on."""
-    n_held_out = math.ceil(recipe.validation_fraction * n_rows)
+    """How many rows early stopping watches."""
+    return math.ceil(recipe.validation_fraction * n_rows)
+
+
+def _check_held_out(
+    n_held_out: int, n_rows: int, weight: float, recipe: Recipe
+) -> None:
+    """Raise if early stopping leaves no row to train on."""
     if n_held_out >= n_rows:
         raise ValueError(
             "early_stopping=True needs at least one row to train on besides the "
-            f"held-out ones; validation_fraction={recipe.validation_fraction!r} of "
-            f"n_samples={n_rows} holds {n_held_out} back. Pass more rows, lower "
-            "validation_fraction or set early_stopping=False."
+            f"held-out ones, and equal rows count once. Of n_samples={weight:g} "
+            f"row(s), {n_rows} are distinct, and validation_fraction="
+            f"{recipe.validation_fraction!r} holds {n_held_out} back. Pass more "
+            "distinct rows, lower validation_fraction or set early_stopping=False."
         )
-    return n_held_out
 
 
 def _check_sizes(hidden_layer_sizes: Any) -> tuple[int, ...]:

@@ -18,11 +18,13 @@ from typing import Any
 def import_keras() -> Any:
     """Keras on TensorFlow, imported and started without a word on any stream.
 
-    TensorFlow writes to the file descriptor before any logging is set up, and again
-    when it first lists its devices: both happen in here. Environment variables and
-    warning filters are put back as they were.
+    Raises if that cannot be. TensorFlow writes to the file descriptor before any
+    logging is set up, and again when it first lists its devices: both happen in here.
+    Environment variables and warning filters are put back as they were.
     """
     global _keras, _is_talkative
+    if _is_inherited:
+        _refuse_if_started_before_the_fork()
     with _import_lock:
         if _keras is None:
             _is_talkative = "tensorflow" in sys.modules
@@ -33,23 +35,82 @@ def import_keras() -> Any:
             ):
                 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
                 warnings.simplefilter("ignore")
-                import keras
-
-                if keras.backend.backend() == "tensorflow":
-                    import tensorflow as tf
-
-                    if _is_joblib_worker():
-                        _share_the_machine(tf)
-                    tf.config.list_logical_devices()
-            _keras = keras
+                _keras = _import()
     if _keras.backend.backend() != "tensorflow":
-        raise RuntimeError(
-            "AutoencoderOutlierDetector needs Keras to run on TensorFlow to build or "
-            f"train a network; here it runs on {_keras.backend.backend()!r}. Set the "
-            "environment variable KERAS_BACKEND to 'tensorflow' before Keras is first "
-            "imported. Scoring with a fitted detector works under any backend."
-        )
+        raise ImportError(_explain_backend(_keras.backend.backend()))
     return _keras
+
+
+def _import() -> Any:
+    """Keras, and TensorFlow started if that is its backend."""
+    try:
+        import keras
+
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow as tf
+
+            if _is_joblib_worker():
+                _share_the_machine(tf)
+            tf.config.list_logical_devices()
+    except (ImportError, ValueError) as error:  # ValueError: a backend of no name
+        backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+        if backend != "tensorflow" and getattr(error, "name", "") != "keras":
+            raise ImportError(_explain_backend(backend)) from error
+        raise ImportError(
+            f"{NEED}, but they cannot be imported: {error}. Install them: "
+            f"python -m pip install keras tensorflow. {WITHOUT}"
+        ) from error
+    return keras
+
+
+NEED = (
+    "AutoencoderOutlierDetector needs Keras on TensorFlow to build or train a network"
+)
+WITHOUT = (
+    "A fitted detector scores, explains, gives p-values, is saved and is loaded "
+    "without them."
+)
+
+
+def _explain_backend(backend: str) -> str:
+    return (
+        f"{NEED}, but Keras runs on {backend!r} here. Set the environment variable "
+        f"KERAS_BACKEND to 'tensorflow' before Keras is first imported. {WITHOUT}"
+    )
+
+
+def _refuse_if_started_before_the_fork() -> None:
+    """Raise if TensorFlow is in a state that only its threads could go on from."""
+    global _is_inherited
+    if not _is_started(sys.modules["tensorflow"]):
+        _is_inherited = False
+        return
+    raise RuntimeError(
+        "TensorFlow was used before this process was forked, and would wait here for "
+        "ever for threads that a fork does not copy. To build or train a network, "
+        "start processes by 'spawn', multiprocessing.get_context('spawn'), or by "
+        "joblib's default backend, 'loky'; or use TensorFlow in the children alone. "
+        "Scoring with a fitted detector works here, unless Keras computes its "
+        "activation."
+    )
+
+
+def _is_started(tf: Any) -> bool:
+    """TensorFlow tells by refusing to change a setting; one just imported does not."""
+    try:
+        threads = tf.config.threading
+        n_threads = threads.get_inter_op_parallelism_threads()
+        threads.set_inter_op_parallelism_threads(n_threads + 1)
+        threads.set_inter_op_parallelism_threads(n_threads)
+    except (AttributeError, RuntimeError):  # or it was about to be imported
+        return True
+    return False
+
+
+def _note_fork() -> None:
+    global _import_lock, _is_inherited
+    _import_lock = threading.Lock()
+    _is_inherited = "tensorflow" in sys.modules
 
 
 def _is_joblib_worker() -> bool:
@@ -85,7 +146,10 @@ def first_xla_compilation_silenced() -> Iterator[None]:
 
 _keras: Any = None
 _is_talkative = False
+_is_inherited = False  # TensorFlow, imported before this process was forked
 _import_lock = threading.Lock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
 
 
 @contextlib.contextmanager
@@ -105,7 +169,7 @@ def _environment_restored() -> Iterator[None]:
 @contextlib.contextmanager
 def _standard_error_silenced() -> Iterator[None]:
     """Send what is written to file descriptor 2 nowhere, by C and C++ too."""
-    if sys.stderr is not None:
+    with contextlib.suppress(Exception):  # None, closed, or of a user's own making
         sys.stderr.flush()
     try:
         saved = os.dup(2)

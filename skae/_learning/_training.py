@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from skae._learning._network import build_training_model
 from skae._learning._recipe import Recipe, Seeds, count_held_out
+from skae._learning._tensorflow import import_keras
 from skae._learning._trainer import (
     Trainer,
     borrowed_trainer,
@@ -113,6 +115,7 @@ def train(
     Of weighted rows an epoch has as many as of others, each of them the more often the
     more it weighs: a batch is a sample of what was seen, and no row dominates one.
     """
+    import_keras()  # or raise, before anything is borrowed that needs it
     has_missing = rows.has_missing
     rows = rows.kept_if_small()
     plan = _make_plan(recipe, rows.shape[0], seeds.split)
@@ -360,7 +363,10 @@ def _compute_rate_factors(
 
 
 class _Progress:
-    """One progress bar over all updates, with the loss; nothing if not verbose."""
+    """One progress bar over all updates, with the loss; nothing if not verbose.
+
+    Nor if standard output is missing, closed or unable to flush, as in some services.
+    """
 
     def __init__(self, n_updates: int, verbose: int):
         self.is_shown = bool(verbose)
@@ -371,19 +377,29 @@ class _Progress:
         if self.is_shown:
             import keras
 
-            self._bar = keras.utils.Progbar(
-                self._n_updates, stateful_metrics=["loss"], unit_name="update"
-            )
+            with self._unless_it_fails():
+                self._bar = keras.utils.Progbar(
+                    self._n_updates, stateful_metrics=["loss"], unit_name="update"
+                )
         return self
 
     def show(self, losses: NDArray[np.float64]) -> None:
         if self.is_shown:
             self._n_shown += len(losses)
-            self._bar.update(self._n_shown, [("loss", losses.mean())])
+            with self._unless_it_fails():
+                self._bar.update(self._n_shown, [("loss", losses.mean())])
 
     def __exit__(self, *exception: object) -> None:
         if self.is_shown and self._n_shown < self._n_updates:
-            self._bar.update(self._n_shown, finalize=True)
+            with self._unless_it_fails():
+                self._bar.update(self._n_shown, finalize=True)
+
+    @contextmanager
+    def _unless_it_fails(self) -> Iterator[None]:
+        try:
+            yield
+        except (AttributeError, OSError, ValueError):
+            self.is_shown = False
 
 
 def _check_finite(
