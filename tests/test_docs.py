@@ -189,3 +189,13 @@ def test_links_between_pages_lead_somewhere(page):
                 for heading in headings
             ]
             assert anchor in anchors, link
+
+
+def test_installation_without_keras_has_all_other_dependencies():
+    with open(ROOT / "pyproject.toml", "rb") as file:
+        dependencies = tomllib.load(file)["project"]["dependencies"]
+    others = [d for d in dependencies if not d.startswith(("keras", "tensorflow"))]
+    quoted = " ".join(f'"{dependency}"' for dependency in others)
+    commands = read_commands("docs/user_guide.md")
+    assert f"python -m pip install {quoted}" in commands
+    assert "python -m pip install --no-deps skae" in commands
