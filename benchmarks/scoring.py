@@ -5,7 +5,9 @@
   forward pass in NumPy, of all rows at once and of blocks of 256. It includes
   scikit-learn's validation of the rows; "without validation" is under
   `sklearn.config_context(assume_finite=True)`. Rows in float32 are scored in float64,
-  too. Keras and PyOD compute in float32;
+  too. Keras and PyOD compute in float32. "At its defaults" the detector compares rows
+  with references, too: over all products that this needs, those of the default network
+  and two with the 256 references;
 - one row, validation included, of 20 columns (the detector at its defaults) and of 784
   (the network above), against scikit-learn's IsolationForest at its defaults,
   `model_.predict` and PyOD's AutoEncoder of the same widths.
@@ -21,6 +23,7 @@ from sklearn.ensemble import IsolationForest
 from skae import AutoencoderOutlierDetector
 
 BLOCK_ROWS = 256
+N_REFERENCES = 256  # of the default with more than 128 columns
 LATENCY_SECONDS = 0.2  # one row is scored again and again for so long
 
 COMPARISONS = [
@@ -29,6 +32,11 @@ COMPARISONS = [
     ("rows: skae, without validation", "rows: bare products at once", ""),
     ("rows: skae, without validation", "rows: bare products in blocks", ""),
     ("rows: skae, float32 rows", "rows: skae", ""),
+    (
+        "rows: skae at its defaults",
+        "rows: bare products at its defaults, in blocks",
+        "at most 1.4",
+    ),
     ("rows: model_.predict", "rows: skae", ""),
     ("rows: PyOD", "rows: skae", ""),
     *(
@@ -54,6 +62,26 @@ def make_multiplication(X, weights, block_rows):
                 inputs = np.matmul(inputs, weight, out=output[: len(inputs)])
 
     return multiply
+
+
+def make_default_multiplication(X, weights, n_references):
+    """Make the same for the default, which compares rows and residuals, too."""
+    multiply_weights = make_multiplication(X, weights, BLOCK_ROWS)
+    references = np.random.default_rng(0).normal(size=(X.shape[1], n_references))
+    multiply_references = make_multiplication(X, [references], BLOCK_ROWS)
+
+    def multiply():
+        multiply_weights()
+        multiply_references()
+        multiply_references()
+
+    return multiply
+
+
+def read_kernels(detector):
+    """Read the kernels of the dense layers, in float64."""
+    weights = detector.model_.get_weights()
+    return [weight.astype(np.float64) for weight in weights if weight.ndim == 2]
 
 
 def score_without_validation(detector, X):
@@ -109,17 +137,18 @@ def main():
     X_single = X.astype(np.float32)
     detector = AutoencoderOutlierDetector(epochs=1, **_report.MNIST_NETWORK)
     detector.fit(X[:1000])
-    kernels = [
-        weight.astype(np.float64)
-        for weight in detector.model_.get_weights()
-        if weight.ndim == 2
-    ]
+    kernels = read_kernels(detector)
+    default = AutoencoderOutlierDetector(epochs=1, random_state=0).fit(X[:1000])
     calls = {
         "bare products at once": make_multiplication(X, kernels, len(X)),
         "bare products in blocks": make_multiplication(X, kernels, BLOCK_ROWS),
         "skae": lambda: detector.score_samples(X),
         "skae, without validation": lambda: score_without_validation(detector, X),
         "skae, float32 rows": lambda: detector.score_samples(X_single),
+        "bare products at its defaults, in blocks": make_default_multiplication(
+            X, read_kernels(default), N_REFERENCES
+        ),
+        "skae at its defaults": lambda: default.score_samples(X),
         "model_.predict": lambda: detector.model_.predict(
             X_single, batch_size=BLOCK_ROWS, verbose=0
         ),
