@@ -242,9 +242,9 @@ class AutoencoderOutlierDetector(
         stopping and after `partial_fit`.
 
     model_ : keras.Model
-        The autoencoder, in the units of X: ``model_(X)`` is ``reconstruct(X)`` for
-        rows without missing cells. Like the next two it is built from the stored
-        weights when first asked for.
+        The autoencoder, in the units of X: ``model_(X)`` is ``reconstruct(X)``, but
+        NaN for a row with a missing cell. Like the next two it is built from the stored
+        weights when first asked for, and training it does not change the scores.
 
     encoder_ : keras.Model
         Its first half: ``encoder_(X)`` is ``transform(X)``.

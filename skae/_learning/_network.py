@@ -86,20 +86,20 @@ def _build_models_in_user_units(
 ) -> dict[str, keras.Model]:
     """Three models that share their layers, by name.
 
-    Of several networks the codes are concatenated and the outputs averaged. The scaling
-    is a layer and computes in float64, so that a large offset does not swallow a small
-    spread.
+    Of several networks the codes are concatenated and the outputs averaged.
     """
     keras = import_keras()
     n_encoder, n_codes = architecture.n_encoder_layers, architecture.n_codes
     rows = keras.Input((architecture.n_features,), dtype="float64", name="rows")
     codes = keras.Input((len(networks) * n_codes,), dtype="float64", name="codes")
-    scaled_rows = _make_rescaling("scale", 1.0 / scale, -center / scale)(rows)
-    unscale = _make_rescaling("unscale", scale, center)
+    to_scaled, to_user_units = _make_scaling(center, scale)
+    scaled_rows = to_scaled(rows)
     member_codes, reconstructions, decoded = [], [], []
     for i, weights in enumerate(networks):
         prefix = f"network_{i + 1}_" if len(networks) > 1 else ""
-        layers = _make_dense_layers(architecture, prefix)
+        # Where clones start; the seed spares the global generators.
+        initializer = keras.initializers.GlorotUniform(seed=i)
+        layers = _make_dense_layers(architecture, prefix, initializer)
         member_codes.append(_chain(layers[:n_encoder], scaled_rows))
         reconstructions.append(_chain(layers[n_encoder:], member_codes[-1]))
         own_codes = codes[:, i * n_codes : (i + 1) * n_codes]
@@ -118,8 +118,8 @@ def _build_models_in_user_units(
     if len(networks) > 1:
         concatenate = keras.layers.Concatenate(dtype="float32", name="all_codes")
         joined_codes = concatenate(member_codes)
-    reconstruction = unscale(average(reconstructions, "average_reconstruction"))
-    decoded_rows = unscale(average(decoded, "average_decoded"))
+    reconstruction = to_user_units(average(reconstructions, "average_reconstruction"))
+    decoded_rows = to_user_units(average(decoded, "average_decoded"))
     return {
         "encoder": keras.Model(rows, joined_codes, name="encoder"),
         "decoder": keras.Model(codes, decoded_rows, name="decoder"),
@@ -141,7 +141,9 @@ def make_keras_activation(activation: Activation) -> Callable[[NDArray], NDArray
 
 
 def _make_dense_layers(
-    architecture: Architecture, prefix: str = ""
+    architecture: Architecture,
+    prefix: str = "",
+    initializer: str | keras.initializers.Initializer = "zeros",
 ) -> list[keras.layers.Layer]:
     """The dense layers, unbuilt; a zero initializer draws from no generator."""
     layers = import_keras().layers
@@ -153,7 +155,7 @@ def _make_dense_layers(
         layers.Dense(
             units,
             activation=_interpret_activation(activation),
-            kernel_initializer="zeros",
+            kernel_initializer=initializer,
             dtype="float32",
             name=name,
         )
@@ -163,24 +165,25 @@ def _make_dense_layers(
     ]
 
 
-def _make_rescaling(
-    name: str, scale: NDArray[np.float64], offset: NDArray[np.float64]
-) -> keras.layers.Layer:
-    """A layer in float64 that multiplies each column with its scale and adds an offset.
+def _make_scaling(
+    center: NDArray[np.float64], scale: NDArray[np.float64]
+) -> tuple[keras.Model, keras.Model]:
+    """Two layers in float64: from the user's units to the network's, and back.
 
-    Not Keras's `Rescaling`, which looks at the global image data format.
+    The numbers are constants of the graph: no training moves them, and clones and files
+    hold them in full. What is near the center is exact, since the center goes first.
     """
-    layer = import_keras().layers.EinsumDense(
-        "bd,d->bd",
-        output_shape=(len(scale),),
-        bias_axes="d",
-        kernel_initializer="zeros",
-        dtype="float64",
-        name=name,
+    # Not Keras's `Normalization`: from a file it has its numbers in float32, and it
+    # raises scales below 1e-7. Nor `Rescaling`: it looks at the image data format.
+    keras = import_keras()
+    rows = keras.Input(center.shape, dtype="float64", name="rows")
+    outputs = keras.Input(center.shape, dtype="float64", name="outputs")
+    scaled = keras.ops.multiply(keras.ops.subtract(rows, center), 1.0 / scale)
+    unscaled = keras.ops.add(keras.ops.multiply(outputs, scale), center)
+    return (
+        keras.Model(rows, scaled, name="scale"),
+        keras.Model(outputs, unscaled, name="unscale"),
     )
-    layer.build((None, len(scale)))
-    layer.set_weights([scale, offset])
-    return layer
 
 
 def _chain(layers: Sequence[Any], inputs: Any) -> Any:

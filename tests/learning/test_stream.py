@@ -101,7 +101,7 @@ def test_optimizer_remembers_the_last_call(make_detector, stream):
     optimizer = keras.optimizers.SGD(1e-3, momentum=0.9)
     detector = make_detector(optimizer=optimizer, batch_size=50)
     kernels = [
-        pickle.loads(pickle.dumps(detector.partial_fit(stream[0]))).model_.weights[2]
+        pickle.loads(pickle.dumps(detector.partial_fit(stream[0]))).model_.weights[0]
         for _ in range(3)
     ]
     first, second = np.abs(np.diff(np.array(kernels), axis=0)).sum(axis=(1, 2))
