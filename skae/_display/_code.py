@@ -100,12 +100,14 @@ class CodeDisplay:
         ax.set(xlabel=self.names[0], ylabel=self.names[1])
         if self.y is not None:
             beside = (1, 0.5) if len(groups) > 4 else None  # many would hide the map
+            handles, _ = ax.get_legend_handles_labels()  # others may draw there, too
             legend = ax.legend(
                 loc="center left" if beside else "best", bbox_to_anchor=beside
             )
             draw_literally(legend)
-            for handle in filter(None, legend.legend_handles):
-                handle.set(sizes=[24], alpha=1)
+            for handle, shown in zip(handles, legend.legend_handles, strict=True):
+                if shown and handle in self.scatters_.values():
+                    shown.set(sizes=[24], alpha=1)
         self.ax_, self.figure_ = ax, ax.figure
         return self
 

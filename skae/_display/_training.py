@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from skae._display._axes import draw_limit, keep_ticks_whole, open_axes
+from skae._display._axes import draw_limit, draw_literally, keep_ticks_whole, open_axes
 from skae._display._inputs import find_detector
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class LossCurveDisplay:
             self.validation_line_ = _draw_curve(ax, held_out, "held-out rows")
             best = 1 + int(np.argmin(held_out))
             self.best_line_ = draw_limit(ax, best, "smallest held-out loss", width=1)
-            ax.legend()
+            draw_literally(ax.legend())
         smallest, largest = np.min(losses), np.max(losses)
         if 0 < MAX_LINEAR_RANGE * smallest < largest:
             ax.set_yscale("log")

@@ -14,12 +14,16 @@ from skae import (
 )
 
 
-def test_names_in_the_legend_are_drawn_literally():
+def test_names_in_the_legend_are_drawn_literally(pyplot):
     name = "$100_$"  # as a formula, it is not a valid one
     codes, y = np.eye(2), ["a", name]
+    _, ax = pyplot.subplots()
+    ax.plot([1, 2], [1, 2], label=name)
+    curves = LossCurveDisplay(loss_curve=[1, 1], validation_loss_curve=[1, 1])
     for display in (
         AnomalyScoreDisplay.from_predictions([-1.0, -2.0], marked={name: -1.5}),
         CodeDisplay.from_predictions(codes, y),
+        curves.plot(ax),
     ):
         display.figure_.canvas.draw()
         assert name in legend_of(display)

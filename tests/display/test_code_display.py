@@ -49,6 +49,17 @@ def test_each_label_has_its_points(y, names):
     assert sum(len(s.get_offsets()) for s in display.scatters_.values()) == 3
 
 
+def test_map_is_drawn_beside_what_else_the_axes_hold(pyplot):
+    _, ax = pyplot.subplots()
+    ax.plot([0, 1], [0, 1], label="a line")
+    others = ax.scatter([0], [1], 99, label="others")
+    display = CodeDisplay.from_predictions(np.eye(2), [1, -1], ax=ax)
+    assert legend_of(display) == ["a line", "others", "inliers", "outliers"]
+    _, point, *shown = ax.get_legend().legend_handles
+    assert [handle.get_sizes().tolist() for handle in shown] == [[24], [24]]
+    assert point.get_sizes() == others.get_sizes()
+
+
 @pytest.mark.parametrize(
     "codes, y, message",
     [
