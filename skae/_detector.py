@@ -38,7 +38,7 @@ from skae._learning._recipe import (
 from skae._learning._training import Surroundings, make_surroundings
 from skae._model import LOWEST_SCORE, Model
 from skae._scoring import _diagnosis as diagnosis
-from skae._scoring._ranking import rank_against_synthetic, rank_by_labels
+from skae._scoring._ranking import compute_area
 from skae._scoring._threshold import (
     CalibrationRows,
     check_false_alarm_rate,
@@ -56,11 +56,7 @@ from skae._tables._reading import (
     warn_if_unobserved,
 )
 from skae._tables._sample import Stream, add_rows, draw_sample, start_stream
-from skae._tables._weighting import (
-    check_weights,
-    merge_rows,
-    none_if_equal,
-)
+from skae._tables._weighting import check_weights, merge_rows, none_if_equal
 from skae._version import __version__
 
 if TYPE_CHECKING:
@@ -832,14 +828,21 @@ class AutoencoderOutlierDetector(
         """
         return np.where(self.decision_function(X) < 0, -1, 1)
 
-    def score(self, X: Input, y: ArrayLike | None = None) -> float:
+    def score(
+        self,
+        X: Input,
+        y: ArrayLike | None = None,
+        *,
+        sample_weight: ArrayLike | None = None,
+    ) -> float:
         """Area under the ROC curve of telling inliers from outliers.
 
-        With labels, of the rows of X. Without, of the rows of X against synthetic
-        anomalies: each is a row of X with one column's value taken from another row,
-        the same ones in every call. It rules out codes too narrow for the relations
-        between columns; it does not rise with the width by construction, as minus the
-        reconstruction error would, but it may. It says nothing about the threshold.
+        With labels, of the rows of X. Without, of the distinct rows of X against
+        synthetic anomalies: each is one of these rows with one column's value taken
+        from another, the same ones in every call. It rules out codes too narrow for the
+        relations between columns; it does not rise with the width by construction, as
+        minus the reconstruction error would, but it may. It says nothing about the
+        threshold.
 
         Parameters
         ----------
@@ -848,23 +851,34 @@ class AutoencoderOutlierDetector(
         y : array-like of shape (n_samples,), default=None
             -1 marks an outlier, every other label an inlier.
 
+        sample_weight : array-like of shape (n_samples,), default=None
+            What each row counts, and each synthetic anomaly made of it; at least 0. A
+            weight of 0 is the same as leaving the row out, and a whole number the same
+            as repeating it.
+
         Returns
         -------
         score : float
             1 is perfect, 0.5 is chance.
+
+        Raises
+        ------
+        ValueError
+            If X or a weight is invalid, or if a label is missing: NaN, None or
+            `pandas.NA`.
 
         Warns
         -----
         UndefinedMetricWarning
             If y knows only one kind, or if X is too small to make anomalies; the score
             is nan.
+        UserWarning
+            If all cells of a row are missing: with labels its score is 0, without it is
+            left out.
         """
         X = self._validate(X)
-        scores = self._model.score(X)
-        warn_if_unobserved(X, scores, stacklevel=3)
-        if y is None:
-            return rank_against_synthetic(self._model.score, X, scores)
-        return rank_by_labels(scores, y)
+        weights = check_weights(sample_weight, X)
+        return compute_area(self._model.score, X, y, weights)
 
     def _validate(self, X: Input) -> Table:
         check_is_fitted(self)

@@ -873,13 +873,42 @@ class TestScore:
         )
 
     @pytest.mark.parametrize(
-        "label, found", [(1, "only inliers"), (-1, "only outliers")]
+        "labels, found",
+        [
+            ([1], r"only \[1\], of which none is -1."),
+            ([-1], r"only \[-1\].$"),
+            ([1, 0], r"only \[0, 1\], of which none is -1."),
+            (["bad", "good"], r"only \['bad', 'good'\], of which none is -1."),
+            (list(range(1, 9)), r"only \[1, 2, 3, 4, 5, ...\], of which none is -1."),
+        ],
     )
-    def test_one_kind_of_label_is_nan_and_a_warning(
-        self, label, found, fitted, correlated_rows
+    def test_one_kind_of_label_is_nan_and_a_warning_that_quotes_the_labels(
+        self, labels, found, fitted, correlated_rows
     ):
-        with pytest.warns(UndefinedMetricWarning, match=f"label -1.*{found}"):
-            assert np.isnan(fitted.score(correlated_rows, np.full(200, label)))
+        y = np.resize(labels, 200)
+        with pytest.warns(UndefinedMetricWarning, match=f"label -1.*{found}") as seen:
+            assert np.isnan(fitted.score(correlated_rows, y))
+        assert seen[0].filename == __file__
+
+    @pytest.mark.parametrize(
+        "make_labels",
+        [
+            lambda y: np.where(np.arange(200) == 7, np.nan, y),
+            lambda y: [None, *y[1:]],
+            lambda y: pd.Series(y, dtype="Int64").where(y > 0),
+            lambda y: pd.Series([pd.NA, *y[1:]], dtype=object),
+            lambda y: pd.Series([np.nan, *y[1:].astype(str)]),
+            lambda y: pd.array([pd.NA, *y[1:].astype(str)], dtype="string"),
+            lambda y: pl.Series([None, *y[1:].tolist()]),
+            lambda y: np.ma.masked_equal(y, -1),
+        ],
+        ids="float list nullable object text nullable-text polars masked".split(),
+    )
+    def test_missing_labels_are_refused(self, make_labels, fitted, correlated_rows):
+        y = make_labels(np.where(np.arange(200) % 10 == 0, -1, 1))
+        message = r"y must have a label for each row.* of 200 are missing \(NaN, None"
+        with pytest.raises(ValueError, match=message):
+            fitted.score(correlated_rows, y)
 
     def test_labels_of_another_length_are_refused(self, fitted, correlated_rows):
         with pytest.raises(ValueError, match="inconsistent numbers of samples"):
@@ -900,6 +929,25 @@ class TestScore:
         detector = make_detector().fit(X)
         with pytest.warns(UndefinedMetricWarning, match=r"\(10, 1\). Pass labels"):
             assert np.isnan(detector.score(X))
+
+    def test_of_equal_rows_without_labels_is_nan_and_a_warning(
+        self, fitted, correlated_rows
+    ):
+        X = np.repeat(correlated_rows[:1], 3, axis=0)
+        with pytest.warns(UndefinedMetricWarning, match=r"different rows.*\(1, 5\)"):
+            assert np.isnan(fitted.score(X))
+
+    def test_leaves_rows_without_an_observed_cell_out_if_there_are_no_labels(
+        self, fitted, correlated_rows
+    ):
+        holed = np.insert(correlated_rows, [0, 100], np.nan, axis=0)
+        with pytest.warns(UserWarning, match=r"2 row\(s\).*left out") as seen:
+            assert fitted.score(holed) == fitted.score(correlated_rows)
+        assert seen[0].filename == __file__
+        y = np.where(np.arange(202) % 10 == 3, -1, 1)
+        with pytest.warns(UserWarning, match=r"2 row\(s\).*scored 0") as seen:
+            fitted.score(holed, y)
+        assert seen[0].filename == __file__
 
 
 class TestCodes:

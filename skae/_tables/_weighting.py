@@ -31,7 +31,7 @@ def check_weights(sample_weight: ArrayLike | None, X: Table) -> NDArray[np.float
     if given.size and not given.any():
         raise ValueError(
             "sample_weight must hold at least one positive weight; all are zero, "
-            "which leaves no row to fit on. Pass None to weigh all rows alike."
+            "which leaves no row. Pass None to weigh all rows alike."
         )
     weights: NDArray[np.float64] = _check_sample_weight(
         sample_weight, X, dtype=np.float64, ensure_non_negative=True

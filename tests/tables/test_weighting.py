@@ -1,10 +1,14 @@
 """Sample weights: what a row counts, wherever rows are counted."""
 
+import re
+
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.sparse import csr_array
 from sklearn import config_context
 from sklearn.base import clone
+from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -290,9 +294,112 @@ def test_weights_are_routed_through_pipelines_and_searches(
         np.testing.assert_array_equal(
             pipeline.score_samples(X), expected.score_samples(scaled)
         )
+        detector.set_score_request(sample_weight=True)
         search = GridSearchCV(detector, {"contamination": [0.1]}, cv=2)
         search.fit(X, sample_weight=weights)
         weighted = clone(detector).fit(X, sample_weight=weights)
         np.testing.assert_array_equal(
             search.best_estimator_.score_samples(X), weighted.score_samples(X)
         )
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_weights_reach_the_scores_of_a_search_over_a_pipeline(
+    labelled, make_detector, correlated_rows, weights
+):
+    X, y = correlated_rows, np.where(np.arange(200) % 10 == 0, -1, 1)
+    y = y if labelled else None
+    folds = [(np.arange(100), np.arange(100, 200)), (np.arange(100, 200), range(100))]
+    with config_context(enable_metadata_routing=True):
+        pipeline = make_pipeline(
+            StandardScaler().set_fit_request(sample_weight=False),
+            make_detector()
+            .set_fit_request(sample_weight=True)
+            .set_score_request(sample_weight=True),
+        )
+        search = GridSearchCV(
+            pipeline, {"autoencoderoutlierdetector__epochs": [1, 2]}, cv=folds
+        )
+        search.fit(X, y, sample_weight=weights)
+        for i, epochs in enumerate([1, 2]):
+            for j, (train, test) in enumerate(folds):
+                scaler = StandardScaler().fit(X[train])
+                detector = make_detector(epochs=epochs).fit(
+                    scaler.transform(X[train]), sample_weight=weights[train]
+                )
+                score = detector.score(
+                    scaler.transform(X[test]),
+                    None if y is None else y[test],
+                    sample_weight=weights[test],
+                )
+                assert search.cv_results_[f"split{j}_test_score"][i] == score
+
+
+def test_plain_pipeline_hands_weights_to_the_score(
+    make_detector, correlated_rows, weights
+):
+    X, y = correlated_rows, np.where(np.arange(200) % 10 == 0, -1, 1)
+    pipeline = make_pipeline(StandardScaler(), make_detector()).fit(X)
+    scaler, detector = pipeline
+    score = pipeline.score(X, y, sample_weight=weights)
+    assert score == detector.score(scaler.transform(X), y, sample_weight=weights)
+    assert score != pipeline.score(X, y)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, csr_array, pd.DataFrame])
+@pytest.mark.parametrize("labelled", [False, True])
+def test_whole_weights_in_a_score_equal_repeated_rows(
+    labelled, kind, fitted, correlated_rows, weights
+):
+    X, y = correlated_rows, np.where(np.arange(200) % 10 == 0, -1, 1)
+    detector = clone(fitted).fit(kind(X))
+    repeated = np.repeat(np.arange(200), weights)
+    repeated = np.random.RandomState(0).permutation(repeated)
+    y, y_repeated = (y, y[repeated]) if labelled else (None, None)
+    score = detector.score(kind(X), y, sample_weight=weights)
+    assert score == detector.score(kind(X[repeated]), y_repeated)
+    # The ratios decide.
+    assert score == detector.score(kind(X), y, sample_weight=weights / 4)
+    assert score != detector.score(kind(X), y)
+
+
+@pytest.mark.parametrize("copied", [True, False])
+def test_rows_of_weight_zero_do_not_count_in_a_score(
+    copied, monkeypatch, fitted, correlated_rows
+):
+    if not copied:  # as a table that is too large
+        monkeypatch.setattr(skae._tables._reading, "COPIED_CELLS", 0)
+    X, y = correlated_rows, np.where(np.arange(200) % 10 == 0, -1.0, 1.0)
+    counts = np.arange(200) >= 50
+    y[~counts] = np.nan  # labels that are not known
+    assert fitted.score(X, y, sample_weight=counts) == fitted.score(X[50:], y[50:])
+    assert fitted.score(X, sample_weight=counts) == fitted.score(X[50:])
+    with pytest.warns(UndefinedMetricWarning, match=r"only \[1.0\]"):
+        fitted.score(X, y, sample_weight=counts & (y != -1))
+
+
+def test_score_without_labels_does_not_depend_on_the_order_of_rows(
+    fitted, correlated_rows
+):
+    assert fitted.score(correlated_rows) == fitted.score(correlated_rows[::-1])
+
+
+@pytest.mark.parametrize(
+    "sample_weight, message",
+    [
+        (np.full(200, -1.0), "Negative values in data passed to `sample_weight`"),
+        (np.full(200, np.nan), "sample_weight contains NaN"),
+        (np.ones(3), "sample_weight.shape == (3,), expected (200,)"),
+        (np.zeros(200), "at least one positive weight; all are zero"),
+    ],
+)
+@pytest.mark.parametrize("y", [None, np.resize([1, -1], 200)], ids=["alone", "labels"])
+def test_weights_of_a_score_are_checked_as_in_fit(
+    y, sample_weight, message, fitted, correlated_rows
+):
+    for use in (
+        lambda: fitted.score(correlated_rows, y, sample_weight=sample_weight),
+        lambda: clone(fitted).fit(correlated_rows, sample_weight=sample_weight),
+    ):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            use()
