@@ -10,9 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 from sklearn.decomposition import PCA
 from sklearn.utils import check_array, check_consistent_length
-from sklearn.utils.validation import check_is_fitted, column_or_1d
+from sklearn.utils.validation import column_or_1d
 
 from skae._display._axes import draw_literally, open_axes
+from skae._display._inputs import Rows, as_table, transform, unwrap
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -115,7 +116,7 @@ class CodeDisplay:
     def from_estimator(
         cls,
         estimator: BaseEstimator,
-        X: ArrayLike,
+        X: Rows,
         y: ArrayLike | None = None,
         *,
         ax: Axes | None = None,
@@ -126,10 +127,14 @@ class CodeDisplay:
         ----------
         estimator : estimator instance
             Fitted :class:`~skae.AutoencoderOutlierDetector`, or a fitted
-            :class:`~sklearn.pipeline.Pipeline` that ends in one.
+            :class:`~sklearn.pipeline.Pipeline` or search, such as
+            :class:`~sklearn.model_selection.GridSearchCV`, that ends in one.
 
-        X : array-like of shape (n_samples, n_features)
-            Rows for the map.
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows for the map. A single one of a frame is told by its names, in any
+            order, be it a pandas Series, a mapping of names to values or a frame of one
+            row. If the estimator was fitted without names, a Series is taken by
+            position.
 
         y : array-like of shape (n_samples,), default=None
             Label of each row, as in the class.
@@ -145,7 +150,9 @@ class CodeDisplay:
         Raises
         ------
         NotFittedError
-            If the estimator is not fitted.
+            If the estimator is not fitted, or a search without `refit`.
+        ValueError
+            If a row that is told by its names has others than in `fit`.
 
         Examples
         --------
@@ -157,8 +164,9 @@ class CodeDisplay:
         >>> display.ax_.get_xlabel()
         'code 0'
         """
-        check_is_fitted(estimator)
-        return cls.from_predictions(estimator.transform(X), y, ax=ax)
+        path = unwrap(estimator)
+        *_, codes = transform(path, as_table(X, path[0]))
+        return cls.from_predictions(codes, y, ax=ax)
 
     @classmethod
     def from_predictions(

@@ -9,21 +9,18 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import sparray, spmatrix
 from sklearn.base import BaseEstimator
-from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array
 
 from skae._display._axes import open_axes
-from skae._display._inputs import as_table, find_detector
+from skae._display._inputs import Rows, as_table, transform, unwrap
+from skae._display._units import name_inputs, name_outputs, read_numbers, undo
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.text import Annotation
 
 MAX_NAME_LENGTH = 30  # of a name that leaves the bars and their notes enough room
-# What scikit-learn's transformers raise that have no names or no inverse.
-CANNOT = (AttributeError, ValueError, TypeError, NotImplementedError)
 # Where the note of a bar stands: right of its end.
 BESIDE: dict[str, Any] = {"xytext": (4, 0), "textcoords": "offset points"}
 MAX_DIGITS = 13  # what differs only beyond them is taken for the same number
@@ -165,7 +162,7 @@ class ExplanationDisplay:
     def from_estimator(
         cls,
         estimator: BaseEstimator,
-        X: ArrayLike | spmatrix | sparray,
+        X: Rows,
         *,
         max_features: int = 10,
         ax: Axes | None = None,
@@ -176,15 +173,17 @@ class ExplanationDisplay:
         ----------
         estimator : estimator instance
             Fitted :class:`~skae.AutoencoderOutlierDetector`, or a fitted
-            :class:`~sklearn.pipeline.Pipeline` that ends in one; the columns are then
-            those that its last step sees, by the names that it or the earlier steps
-            have for them. Their values are in the units of X if each earlier step keeps
-            the columns and can be inverted, as a scaler can; otherwise they are what
-            the last step sees.
+            :class:`~sklearn.pipeline.Pipeline` or search, such as
+            :class:`~sklearn.model_selection.GridSearchCV`, that ends in one. If each
+            earlier step of a pipeline keeps the columns apart and can be inverted, as a
+            scaler can, the columns and their values are those of X; otherwise they are
+            what the last step sees, by the names that it or the earlier steps have.
 
-        X : {array-like, sparse matrix} of shape (n_features,) or (1, n_features)
-            One row. A row of a frame keeps the names of its columns as a frame,
-            ``frame.iloc[[0]]``.
+        X : {array-like, sparse matrix, mapping} of shape (n_features,) or \
+                (1, n_features)
+            One row. That of a frame is told by its names, in any order, be it a pandas
+            Series, a mapping of names to values or a frame of one row. If the estimator
+            was fitted without names, a Series is taken by position.
 
         max_features : int, default=10
             Number of columns with a bar of their own.
@@ -200,9 +199,10 @@ class ExplanationDisplay:
         Raises
         ------
         NotFittedError
-            If the estimator is not fitted.
+            If the estimator is not fitted, or a search without `refit`.
         ValueError
-            If X is not one row, or max_features not an integer of at least 1.
+            If X is not one row or has other names than in `fit`, or if max_features is
+            not an integer of at least 1.
 
         Examples
         --------
@@ -211,35 +211,31 @@ class ExplanationDisplay:
         >>> X, y = load_breast_cancer(return_X_y=True, as_frame=True)
         >>> detector = AutoencoderOutlierDetector((16, 4), random_state=0)
         >>> detector = detector.fit(X[y == 1])
-        >>> display = ExplanationDisplay.from_estimator(detector, X[y == 0].iloc[[0]])
+        >>> display = ExplanationDisplay.from_estimator(detector, X[y == 0].iloc[0])
         >>> len(display.bars_)
         11
         """
-        detector = find_detector(estimator)
-        X = as_table(_make_dense(X))
-        if np.shape(X)[0] != 1:
+        *steps, detector = path = unwrap(estimator)
+        X = as_table(X, path[0])
+        if np.shape(X)[:1] != (1,):
             raise ValueError(
                 "X must be one row, of shape (n_features,) or (1, n_features); its "
-                f"shape is {np.shape(X)}. Pass X[[i]], or frame.iloc[[i]]."
+                f"shape is {np.shape(X)}. Pass X[i], or frame.iloc[i]."
             )
-        steps: Any = estimator[:-1] if isinstance(estimator, Pipeline) else ()
-        seen, names = X, None
-        if len(steps):
-            seen, names = steps.transform(X), _name_outputs(steps)
-        names = getattr(detector, "feature_names_in_", names)
-        contributions, expected = detector.explain(seen, return_expected=True)
-        if names is not None and len(names) != contributions.shape[1]:
+        stages = transform(steps, X)
+        contributions, expected = detector.explain(stages[-1], return_expected=True)
+        rows = np.vstack([read_numbers(stages[-1]), expected])
+        if (undone := undo(steps, stages, rows)) is not None:
+            rows, names = undone, name_inputs(X, path[0])
+        else:
+            names = getattr(detector, "feature_names_in_", name_outputs(steps))
+        if names is not None and len(names) != rows.shape[1]:
             names = None  # the earlier steps miscount
-        # Read as `explain` reads it: sparse, and with any sign of a missing value.
-        observed = check_array(
-            seen, accept_sparse=True, dtype=np.float64, ensure_all_finite="allow-nan"
-        )
-        rows = [_make_dense(observed), expected]
-        observed, expected = _undo(steps, X, rows) if len(steps) else rows
+        observed, expected = rows
         return cls.from_predictions(
             contributions[0],
-            observed=observed[0],
-            expected=expected[0],
+            observed=observed,
+            expected=expected,
             feature_names=names,
             max_features=max_features,
             ax=ax,
@@ -353,41 +349,6 @@ def _draw_notes(ax: Axes, lengths: list[float], notes: list[str]) -> list[Annota
         ax.annotate(note, (length, i), va="center", size="small", **BESIDE)
         for i, (length, note) in enumerate(zip(lengths, notes, strict=True))
     ]
-
-
-def _make_dense(X: Any) -> Any:
-    """A sparse table as a dense one, every other as it is."""
-    return X.toarray() if isinstance(X, spmatrix | sparray) else X
-
-
-def _name_outputs(steps: Pipeline) -> Sequence[str] | None:
-    """What the steps call the columns that they return; None if they cannot tell."""
-    try:
-        return steps.get_feature_names_out()
-    except CANNOT:
-        return None
-
-
-def _undo(steps: Pipeline, given: ArrayLike, rows: list[NDArray]) -> list[NDArray]:
-    """Rows, the given one after the steps first, in the units that it had before them.
-
-    They stay as they are if the steps have other columns, or no inverse.
-    """
-    names = _name_outputs(steps)
-    own_names = [f"x{column}" for column in range(rows[0].shape[1])]
-    own_names = getattr(steps, "feature_names_in_", own_names)
-    if names is None or list(names) != list(own_names):  # as from a PCA
-        return rows
-    try:
-        as_given = check_array(given, dtype=np.float64, ensure_all_finite="allow-nan")
-        undone = [
-            np.asarray(steps.inverse_transform(row), dtype=np.float64) for row in rows
-        ]
-    except CANNOT:
-        return rows
-    # A step without an inverse may hand on what it is given, as FunctionTransformer.
-    is_inverse = np.allclose(undone[0], as_given, rtol=1e-6, equal_nan=True)
-    return undone if is_inverse else rows
 
 
 def _check_rows(rows: dict[str, ArrayLike | None]) -> dict[str, NDArray]:

@@ -15,7 +15,7 @@ from sklearn.utils.validation import column_or_1d
 
 from skae._detector import AutoencoderOutlierDetector
 from skae._display._axes import draw_limit, draw_literally, keep_ticks_whole, open_axes
-from skae._display._inputs import as_table, find_detector
+from skae._display._inputs import Rows, as_table, transform, unwrap
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -165,10 +165,10 @@ class AnomalyScoreDisplay:
     def from_estimator(
         cls,
         estimator: BaseEstimator,
-        X: ArrayLike,
+        X: Rows,
         y: ArrayLike | None = None,
         *,
-        marked: Mapping[str, ArrayLike] | None = None,
+        marked: Mapping[str, Rows] | None = None,
         bins: int | Sequence[float] | str = 50,
         ax: Axes | None = None,
     ) -> Self:
@@ -180,20 +180,22 @@ class AnomalyScoreDisplay:
         ----------
         estimator : estimator instance
             Fitted outlier detector with `score_samples` and `offset_`, of skae or
-            scikit-learn, or a fitted :class:`~sklearn.pipeline.Pipeline` that ends in
-            one.
+            scikit-learn, or a fitted :class:`~sklearn.pipeline.Pipeline` or search,
+            such as :class:`~sklearn.model_selection.GridSearchCV`, that ends in one.
 
-        X : array-like of shape (n_samples, n_features)
-            Rows for the histogram.
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows for the histogram; a single one as in `marked`.
 
         y : array-like of shape (n_samples,), default=None
             Labels of the rows, -1 for an outlier.
 
-        marked : mapping of str to array-like, default=None
+        marked : mapping of str to {array-like, sparse matrix, mapping}, default=None
             Rows to be marked by vertical lines, by their name in the legend. Each value
             is one row, of shape (n_features,), or several, of shape
-            (n_marked, n_features). A row of a frame keeps the names of its columns as a
-            frame, ``frame.iloc[[0]]``.
+            (n_marked, n_features). One row of a frame is told by its names, in any
+            order, be it a pandas Series, a mapping of names to values or a frame of one
+            row. If the estimator was fitted without names, a Series is taken by
+            position.
 
         bins : int, sequence of float or str, default=50
             Bins of the histogram.
@@ -209,7 +211,9 @@ class AnomalyScoreDisplay:
         Raises
         ------
         NotFittedError
-            If the estimator is not fitted.
+            If the estimator is not fitted, or a search without `refit`.
+        ValueError
+            If a row that is told by its names has others than in `fit`.
 
         See Also
         --------
@@ -228,13 +232,18 @@ class AnomalyScoreDisplay:
         >>> display.ax_.get_xlabel()
         'anomaly score'
         """
-        detector = find_detector(estimator)
+        *steps, detector = path = unwrap(estimator)
+
+        def score(rows: Rows, name: str) -> NDArray[np.float64]:
+            *_, seen = transform(steps, as_table(rows, path[0], name))
+            return detector.score_samples(seen)
+
         return cls.from_predictions(
-            estimator.score_samples(X),
+            score(X, "X"),
             y,
             offset=detector.offset_,
             marked={
-                label: estimator.score_samples(as_table(rows))
+                label: score(rows, f"marked[{label!r}]")
                 for label, rows in (marked or {}).items()
             },
             name=_name_scores(detector),

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from skae._display._axes import draw_limit, draw_literally, keep_ticks_whole, open_axes
-from skae._display._inputs import find_detector
+from skae._display._inputs import unwrap
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -113,7 +113,8 @@ class LossCurveDisplay:
         ----------
         estimator : estimator instance
             Fitted :class:`~skae.AutoencoderOutlierDetector`, or a fitted
-            :class:`~sklearn.pipeline.Pipeline` that ends in one.
+            :class:`~sklearn.pipeline.Pipeline` or search, such as
+            :class:`~sklearn.model_selection.GridSearchCV`, that ends in one.
 
         ax : matplotlib.axes.Axes, default=None
             Axes to draw on. None makes a new figure.
@@ -126,7 +127,7 @@ class LossCurveDisplay:
         Raises
         ------
         NotFittedError
-            If the estimator is not fitted.
+            If the estimator is not fitted, or a search without `refit`.
 
         Examples
         --------
@@ -137,7 +138,7 @@ class LossCurveDisplay:
         >>> LossCurveDisplay.from_estimator(detector).ax_.get_xlabel()
         'epoch'
         """
-        detector = find_detector(estimator)
+        *_, detector = unwrap(estimator)
         return cls(
             loss_curve=detector.loss_curve_,
             validation_loss_curve=detector.validation_loss_curve_,

@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from artists import labels_of
+from scipy import sparse
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.decomposition import PCA
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
@@ -56,9 +58,9 @@ def test_explanation_names_the_columns_of_a_frame_and_of_a_pipeline(correlated_r
 
 def test_explanation_knows_the_names_that_earlier_steps_give(correlated_rows):
     frame = pd.DataFrame(correlated_rows, columns=list("abcde"))
-    nameless = FunctionTransformer()  # lacks get_feature_names_out
+    nameless = FunctionTransformer(np.cbrt)  # lacks get_feature_names_out
     miscounting = FunctionTransformer(
-        np.asarray, feature_names_out=lambda _, names: names[:2]
+        lambda X: np.cbrt(np.asarray(X)), feature_names_out=lambda _, names: names[:2]
     )
     for step, names in (
         (StandardScaler(), "abcde"),
@@ -92,19 +94,79 @@ def test_explanation_of_a_pipeline_is_in_the_units_of_the_user(correlated_rows):
         )
 
 
+class DoublingByName(TransformerMixin, BaseEstimator):
+    """A step of a user that renames the columns of a frame, and wants them back so."""
+
+    def fit(self, X, y=None):
+        self.feature_names_in_ = X.columns
+        return self
+
+    def transform(self, X):
+        return (2 * X).rename(columns="twice {}".format)
+
+    def inverse_transform(self, X):
+        return pd.DataFrame({name[6:]: X[name] / 2 for name in X.columns})
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        FunctionTransformer(np.log, inverse_func=np.exp),
+        FunctionTransformer(
+            np.log,
+            inverse_func=np.exp,
+            feature_names_out=lambda _, names: [f"log {name}" for name in names],
+        ).set_output(transform="pandas"),
+        FunctionTransformer(
+            sparse.csr_array, inverse_func=lambda X: X.toarray(), accept_sparse=True
+        ),
+        DoublingByName(),
+        make_pipeline(
+            DoublingByName(), StandardScaler().set_output(transform="polars")
+        ),
+    ],
+    ids=["nameless", "renamed", "sparse", "by name", "two"],
+)
+def test_values_that_can_be_undone_are_the_users_and_named_so(step, correlated_rows):
+    frame = pd.DataFrame(np.abs(correlated_rows) + 1e-3, columns=list("abcde"))
+    pipeline = make_pipeline(
+        step, AutoencoderOutlierDetector((4, 2), epochs=2, random_state=0)
+    ).fit(frame)
+    display = ExplanationDisplay.from_estimator(pipeline, frame.iloc[0])
+    np.testing.assert_allclose(display.observed, frame.iloc[0])
+    assert list(display.feature_names) == list("abcde")
+    stage = step.transform(frame.iloc[[0]])
+    _, expected = pipeline[-1].explain(stage, return_expected=True)
+    back = step.transform(pd.DataFrame([display.expected], columns=list("abcde")))
+    back = back.toarray() if sparse.issparse(back) else np.asarray(back)
+    np.testing.assert_allclose(back, expected)
+
+
 @pytest.mark.parametrize(
     "step",
     [
         PCA(5),  # other columns, though as many
         FunctionTransformer(np.tanh, feature_names_out="one-to-one"),  # no inverse
         SimpleImputer(),  # an inverse that raises
+        FunctionTransformer(  # other columns by the same names
+            lambda X: X[:, ::-1],
+            inverse_func=lambda X: X[:, ::-1],
+            feature_names_out="one-to-one",
+        ),
+        FunctionTransformer(  # an inverse with columns of its own
+            inverse_func=lambda X: X[:, :3], feature_names_out="one-to-one"
+        ),
+        FunctionTransformer(  # an inverse that knows only what it has seen
+            inverse_func=lambda X: np.where(np.arange(len(X))[:, None], np.nan, X),
+            feature_names_out="one-to-one",
+        ),
     ],
-    ids=repr,
+    ids=["pca", "tanh", "imputer", "reversed", "narrower", "partial"],
 )
 def test_values_that_cannot_be_undone_are_what_the_detector_sees(step, correlated_rows):
     pipeline = make_pipeline(
-        StandardScaler(),
         step,
+        StandardScaler(),
         AutoencoderOutlierDetector((4, 2), epochs=2, random_state=0),
     ).fit(correlated_rows)
     display = ExplanationDisplay.from_estimator(pipeline, correlated_rows[:1])
