@@ -1,7 +1,11 @@
 """What the documentation says is what the code does."""
 
 import ast
+import contextlib
+import importlib.util
 import inspect
+import io
+import itertools
 import re
 import tomllib
 from pathlib import Path
@@ -73,15 +77,20 @@ def find_expected_output(code):
     return [line.strip() for comment in comments for line in comment.split("|")]
 
 
-def run_page(page, capsys):
-    """Run the code of a page; its output must be what the comments promise.
+def run_page(page):
+    run_code(read_code(page), page)
+
+
+def run_code(code, page):
+    """Run code of a page; its output must be what the comments promise.
 
     Numbers may differ, since training rounds differently on other machines: by a
     fifth, or 0.03 where they are small.
     """
-    code = read_code(page)
-    exec(compile(code, ROOT / page, "exec"), {"__name__": "__main__"})
-    printed = capsys.readouterr().out.splitlines()
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        exec(compile(code, ROOT / page, "exec"), {"__name__": "__main__"})
+    printed = output.getvalue().splitlines()
     promised = find_expected_output(code)
     assert [NUMBER.sub("#", line) for line in printed] == [
         NUMBER.sub("#", line) for line in promised
@@ -92,6 +101,36 @@ def run_page(page, capsys):
         rtol=0.2,
         atol=0.03,
     )
+
+
+def read_recipes(page):
+    """Scripts by heading: the code before all headings, and that below the heading."""
+    lines, code = read(page).splitlines(), read_code(page).split("\n")
+    starts = [i for i, line in enumerate(lines) if line.startswith("## ")]
+    recipes = {}
+    for start, end in itertools.pairwise([*starts, len(lines)]):
+        if any(code[start:end]):
+            script = [*code[: starts[0]], *[""] * (start - starts[0]), *code[start:end]]
+            recipes[lines[start].removeprefix("## ")] = "\n".join(script)
+    return recipes
+
+
+def read_trials(page):
+    """For each heading, what the line below says: versions, month, and how."""
+    line = re.compile(r"^## (.+)\n\n\*(.+), (\d{4}-\d{2}); (.+)\.\*$", re.MULTILINE)
+    return {heading: trial for heading, *trial in line.findall(read(page))}
+
+
+def find_imported(code):
+    """The names of the packages that it imports from, in order."""
+    return list(
+        dict.fromkeys(re.findall(r"^(?:from|import) (\w+)", code, re.MULTILINE))
+    )
+
+
+def find_missing(code):
+    """Those of them that are not installed."""
+    return [name for name in find_imported(code) if not importlib.util.find_spec(name)]
 
 
 def test_docstring_lists_the_parameters_of_the_signature_in_order():
@@ -144,18 +183,44 @@ def test_reference_lists_the_public_methods():
     assert [name for name in sorted(methods) if f"`{name}(" not in text] == []
 
 
-def test_readme_prints_what_it_says(capsys):
-    run_page("README.md", capsys)
+def test_readme_prints_what_it_says():
+    run_page("README.md")
 
 
-def test_guide_runs_as_one_script_and_prints_what_it_says(pyplot, capsys):
-    run_page("docs/user_guide.md", capsys)
+def test_guide_runs_as_one_script_and_prints_what_it_says(pyplot):
+    run_page("docs/user_guide.md")
 
 
-def test_page_on_clusters_runs_as_one_script_and_prints_what_it_says(capsys):
+def test_page_on_clusters_runs_as_one_script_and_prints_what_it_says():
     pytest.importorskip("distributed")
     pytest.importorskip("ray")
-    run_page("docs/distributed.md", capsys)
+    run_page("docs/distributed.md")
+
+
+RECIPES = read_recipes("docs/other_tools.md")
+TRIALS = read_trials("docs/other_tools.md")
+
+
+def test_each_recipe_says_what_it_was_tried_with_and_how():
+    assert list(TRIALS) == list(RECIPES)
+    assert {how for _, _, how in TRIALS.values()} == {
+        "tried by hand",
+        "runs with the tests",
+    }
+
+
+@pytest.mark.parametrize(
+    "tool",
+    [tool for tool, trial in TRIALS.items() if trial[-1] == "runs with the tests"],
+)
+def test_recipe_with_another_tool_runs_and_prints_what_it_says(
+    tool, tmp_path, monkeypatch
+):
+    missing = find_missing(RECIPES[tool])
+    if missing:
+        pytest.skip(f"{', '.join(missing)} not installed")
+    monkeypatch.chdir(tmp_path)
+    run_code(RECIPES[tool], "docs/other_tools.md")
 
 
 def test_readme_starts_with_two_commands_that_set_themselves_up():
