@@ -486,7 +486,13 @@ class AutoencoderOutlierDetector(
         table = self._read(X, sample_weight, seen_by=blank)
         seeds = draw_seeds(check_random_state(self.random_state), self.n_estimators)
         past = getattr(self, "_model", None) if self.warm_start else None
-        table, calibration = self._hold_back(table, seeds.calibration, past)
+        table, calibration = hold_back(
+            table,
+            self.calibration_fraction,
+            self.contamination,
+            seeds.calibration,
+            goes_on=past is not None,
+        )
         recipe, surroundings = self._prepare(callbacks)
         learnt = learn(table, recipe, seeds, self.score_method, surroundings, past)
         offset, scores = self._draw_line(learnt.model, table, calibration)
@@ -611,23 +617,6 @@ class AutoencoderOutlierDetector(
         """A stream without rows; its seed is that of all later calls."""
         seed = draw_seed(check_random_state(self.random_state))
         return start_stream(table.X.shape[1], seed, follows_fit=hasattr(self, "_model"))
-
-    def _hold_back(
-        self, table: WeightedTable, seed: int, past: Model | None
-    ) -> tuple[WeightedTable, CalibrationRows | None]:
-        """Rows to fit on, and those that only calibrate."""
-        fraction = self.calibration_fraction
-        if not fraction:
-            return table, None
-        if past is not None:
-            raise ValueError(
-                f"calibration_fraction={fraction!r} holds rows back that the network "
-                "has not seen, but with warm_start=True it goes on from weights that "
-                "may have been trained on them. Set calibration_fraction=0 and call "
-                "calibrate with rows that no fit has seen, or start anew with "
-                "warm_start=False."
-            )
-        return hold_back(table, fraction, self.contamination, seed)
 
     def _draw_line(
         self,

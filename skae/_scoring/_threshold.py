@@ -171,11 +171,22 @@ def hold_back(
     calibration_fraction: float,
     contamination: float | str,
     seed: int,
-) -> tuple[WeightedTable, CalibrationRows]:
-    """Rows to fit on, and those that only calibrate.
+    goes_on: bool,
+) -> tuple[WeightedTable, CalibrationRows | None]:
+    """Rows to fit on, and those that only calibrate, if a fraction of them shall.
 
     A weight says how often a row was seen: each time it is held back or not.
     """
+    if not calibration_fraction:
+        return table, None
+    if goes_on:
+        raise ValueError(
+            f"calibration_fraction={calibration_fraction!r} holds rows back that the "
+            "network has not seen, but with warm_start=True it goes on from weights "
+            "that may have been trained on them. Set calibration_fraction=0 and call "
+            "calibrate with rows that no fit has seen, or start anew with "
+            "warm_start=False."
+        )
     weights = table.weights
     n_samples = weights.sum()
     _check_counts(weights, n_samples)
