@@ -17,7 +17,7 @@ from sklearn.base import (
     _fit_context,
 )
 from sklearn.exceptions import NotFittedError
-from sklearn.utils import Tags, assert_all_finite, check_array, check_random_state
+from sklearn.utils import Tags, check_array, check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -48,6 +48,8 @@ from skae._scoring._threshold import (
     compute_p_values,
     hold_back,
 )
+from skae._tables import _checks as checks
+from skae._tables._columns import read_columns
 from skae._tables._reading import (
     Table,
     WeightedTable,
@@ -65,11 +67,9 @@ if TYPE_CHECKING:
 
 Input: TypeAlias = ArrayLike | spmatrix | sparray
 
-VALIDATION: dict[str, Any] = {
-    "accept_sparse": "csr",
-    "dtype": [np.float64, np.float32],
-    "ensure_all_finite": "allow-nan",
-}
+FLOATS = [np.float64, np.float32]
+VALIDATION = {"accept_sparse": "csr", "dtype": FLOATS, "ensure_all_finite": False}
+COLUMNS = {"n_features_in_", "feature_names_in_", "_column_kinds"}  # taken down by fit
 STATE_FORMAT = 2
 
 
@@ -296,12 +296,17 @@ class AutoencoderOutlierDetector(
     The outputs of several networks are averaged, by "reconstruction" the scores. No
     score exceeds 0. Larger means more normal, as everywhere in scikit-learn.
 
-    A cell that is NaN is missing. The network is shown the mean of its column instead,
-    as for a masked cell, and learns from the observed ones alone: the loss is their
-    mean. So is the score, d being the number of observed cells and the sum being over
-    these; where a reference misses one of them, what the network expects there stands
-    for it, and nothing is missed of it. `offset_` comes from the rows given to `fit`
-    that have at least one.
+    Dates, of NumPy, Python, pandas or polars, are read as the seconds since 1970 in
+    UTC, durations and times of day as seconds, and so they come back. A column is of
+    one kind, and of the same in each call.
+
+    A cell that is NaN is missing, and so is one that is None, NaT, another null, or
+    masked in an array. The network is shown the mean of its column instead, as for a
+    cell that `masking` hides, and learns from the observed ones alone: the loss is
+    their mean. So is the score, d being the number of observed cells and the sum being
+    over these; where a reference misses one of them, what the network expects there
+    stands for it, and nothing is missed of it. `offset_` comes from the rows given to
+    `fit` that have at least one.
 
     A row with the weight w is a row that was seen w times: equal rows are merged and
     their weights added up before anything else, and the distinct rows are put in an
@@ -427,6 +432,7 @@ class AutoencoderOutlierDetector(
         self.random_state = random_state
 
     feature_names_in_: NDArray
+    _column_kinds: list[str] | None = None  # None: all are numbers
 
     # ------------------------------------------------------------------ fitting
 
@@ -443,8 +449,9 @@ class AutoencoderOutlierDetector(
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows that are mostly normal. NaN marks a missing cell.
+        X : {array-like, sparse matrix, frame} of shape (n_samples, n_features)
+            Rows that are mostly normal, of numbers, dates and durations; see Notes. NaN
+            marks a missing cell.
 
         y : Ignored
             Present for the conventions of scikit-learn.
@@ -465,6 +472,8 @@ class AutoencoderOutlierDetector(
 
         Raises
         ------
+        TypeError
+            If a column holds objects that are no numbers, such as lists.
         ValueError
             If X, a weight or a parameter is invalid, if there are too few rows for
             early stopping or for calibration, if `warm_start` meets another
@@ -479,8 +488,9 @@ class AutoencoderOutlierDetector(
         ConvergenceWarning
             If `epochs` run out before early stopping ends the training.
         UserWarning
-            If the scaled columns leave the range of the output activation, or if all
-            cells of a row are missing: it is left out.
+            If the scaled columns leave the range of the output activation, if all cells
+            of a row are missing (it is left out) or of a column (nothing is learnt
+            about it), or if all dates of a column lie within a tenth of a millisecond.
         """
         blank = self._make_blank()
         table = self._read(X, sample_weight, seen_by=blank)
@@ -493,6 +503,7 @@ class AutoencoderOutlierDetector(
             seeds.calibration,
             goes_on=past is not None,
         )
+        checks.warn_of_columns(table, blank._column_kinds, blank._names, stacklevel=3)
         recipe, surroundings = self._prepare(callbacks)
         learnt = learn(table, recipe, seeds, self.score_method, surroundings, past)
         offset, scores = self._draw_line(learnt.model, table, calibration)
@@ -525,8 +536,9 @@ class AutoencoderOutlierDetector(
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows that are mostly normal. NaN marks a missing cell.
+        X : {array-like, sparse matrix, frame} of shape (n_samples, n_features)
+            Rows that are mostly normal, of numbers, dates and durations; see Notes. NaN
+            marks a missing cell.
 
         y : Ignored
             Present for the conventions of scikit-learn.
@@ -541,6 +553,8 @@ class AutoencoderOutlierDetector(
 
         Raises
         ------
+        TypeError
+            As in `fit`.
         ValueError
             If X, a weight or a parameter is invalid, if X has other columns or the
             parameters ask for another architecture than before, or if the training
@@ -575,6 +589,9 @@ class AutoencoderOutlierDetector(
         stream = getattr(self, "_stream", None) or self._start_stream(table)
         seeds = draw_seeds(stream.make_rng(), self.n_estimators)
         stream = add_rows(stream, *table, seeds.sample)
+        checks.warn_of_columns(
+            stream.sample, seen_by._column_kinds, seen_by._names, stacklevel=3
+        )
         recipe, surroundings = self._prepare(())
         learnt, stream = learn_part(
             table, recipe, seeds, self.score_method, surroundings, past, stream
@@ -596,7 +613,7 @@ class AutoencoderOutlierDetector(
         self, X: Input, sample_weight: ArrayLike | None, seen_by: Self
     ) -> WeightedTable:
         """The distinct rows of X that count, with their weights."""
-        X = validate_data(seen_by, X, reset=seen_by is not self, **VALIDATION)
+        X = self._validate(X, seen_by)
         weights = check_weights(sample_weight, X)
         weighted = np.flatnonzero(weights)
         X, weights = take_rows(X, weighted), weights[weighted]
@@ -648,11 +665,9 @@ class AutoencoderOutlierDetector(
     ) -> None:
         """All that a fit changes."""
         if seen_by is not self:
-            self.n_features_in_ = seen_by.n_features_in_
-            if hasattr(self, "feature_names_in_"):
-                del self.feature_names_in_
-            if hasattr(seen_by, "feature_names_in_"):
-                self.feature_names_in_ = seen_by.feature_names_in_
+            self.__dict__.pop("feature_names_in_", None)
+            for name in COLUMNS & vars(seen_by).keys():
+                setattr(self, name, getattr(seen_by, name))
         self._model, self._stream = learnt.model, stream
         self.offset_, self.calibration_scores_ = offset, calibration_scores
         self.loss_curve_, self.n_iter_ = learnt.loss_curve, len(learnt.loss_curve)
@@ -676,7 +691,7 @@ class AutoencoderOutlierDetector(
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, frame} of shape (n_samples, n_features)
             Normal rows that `fit` has not seen; at least ``1 / false_alarm_rate - 1``
             of them, or 9 without a rate.
 
@@ -731,7 +746,7 @@ class AutoencoderOutlierDetector(
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, frame} of shape (n_samples, n_features)
 
         Returns
         -------
@@ -765,7 +780,7 @@ class AutoencoderOutlierDetector(
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, frame} of shape (n_samples, n_features)
 
         Returns
         -------
@@ -778,16 +793,13 @@ class AutoencoderOutlierDetector(
         UserWarning
             If all cells of a row are missing.
         """
-        check_is_fitted(self)
-        unchecked = VALIDATION | {"ensure_all_finite": False}
-        X = validate_data(self, X, reset=False, **unchecked)
+        X = self._validate(X, must_be_finite=False)
         scores = self._model.score(X)
         warn_if_unobserved(X, scores, stacklevel=3)
         # An infinite cell gives the lowest score. To look for one in all of X first
         # would take a fifth of the time.
         if (scores == LOWEST_SCORE).any():
-            with np.errstate(invalid="ignore"):
-                assert_all_finite(X, allow_nan=True, input_name="X")
+            checks.check_finite(X, self._names)
         return scores
 
     def decision_function(self, X: Input) -> NDArray[np.float64]:
@@ -795,7 +807,7 @@ class AutoencoderOutlierDetector(
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, frame} of shape (n_samples, n_features)
 
         Returns
         -------
@@ -809,7 +821,7 @@ class AutoencoderOutlierDetector(
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, frame} of shape (n_samples, n_features)
 
         Returns
         -------
@@ -835,7 +847,7 @@ class AutoencoderOutlierDetector(
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, frame} of shape (n_samples, n_features)
 
         y : array-like of shape (n_samples,), default=None
             -1 marks an outlier, every other label an inlier.
@@ -869,9 +881,26 @@ class AutoencoderOutlierDetector(
         weights = check_weights(sample_weight, X)
         return compute_area(self._model.score, X, y, weights)
 
-    def _validate(self, X: Input) -> Table:
-        check_is_fitted(self)
-        return validate_data(self, X, reset=False, **VALIDATION)
+    def _validate(
+        self, X: Input, seen_by: Self | None = None, must_be_finite: bool = True
+    ) -> Table:
+        """X as a table of numbers; fit has seen its columns, or `seen_by` sees them."""
+        seen_by = seen_by or self
+        if seen_by is self:
+            check_is_fitted(self)
+        X, kinds = read_columns(X)
+        X = validate_data(seen_by, X, reset=seen_by is not self, **VALIDATION)
+        if seen_by is not self:
+            seen_by._column_kinds = kinds
+        checks.check_kinds(X, kinds, seen_by._column_kinds, seen_by._names)
+        if must_be_finite:
+            checks.check_finite(X, seen_by._names)
+        return X
+
+    @property
+    def _names(self) -> Sequence[Any]:
+        """Of the columns that fit has seen; their numbers if they have none."""
+        return getattr(self, "feature_names_in_", range(self.n_features_in_))
 
     def _validate_observed(self, X: Input) -> Table:
         """The rows of X that are not missing as a whole."""
@@ -895,7 +924,7 @@ class AutoencoderOutlierDetector(
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, frame} of shape (n_samples, n_features)
 
         return_expected : bool, default=False
             Whether to return the expected values, too.
@@ -915,10 +944,9 @@ class AutoencoderOutlierDetector(
         reconstruct : What the network makes of a row as it is.
         """
         X = self._validate(X)
-        contributions = self._model.explain(X)
-        return (
-            (contributions, self._model.expect(X)) if return_expected else contributions
-        )
+        if return_expected:
+            return self._model.explain(X), self._model.expect(X)
+        return self._model.explain(X)
 
     def diagnose(self, X: Input, X_fresh: Input | None = None) -> diagnosis.Diagnosis:
         """What a practitioner would check, each with a figure and what to do.
@@ -931,10 +959,10 @@ class AutoencoderOutlierDetector(
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, frame} of shape (n_samples, n_features)
             The rows given to `fit`, or some of them; 10,000 are looked at.
 
-        X_fresh : {array-like, sparse matrix}, default=None
+        X_fresh : {array-like, sparse matrix, frame}, default=None
             Normal rows that `fit` has not seen. None takes the calibration scores, if
             there are any, and leaves the rows that have them out of X.
 
@@ -956,8 +984,7 @@ class AutoencoderOutlierDetector(
         True
         """
         X = self._validate_observed(X)
-        names = getattr(self, "feature_names_in_", range(X.shape[1]))
-        columns = diagnosis.check_columns(X, names)
+        columns = diagnosis.check_columns(X, self._names)
         X = X[draw_sample(X.shape[0], X.shape[1], seed=0)]
         scores, fresh_scores = self._model.score(X), self.calibration_scores_
         n_calibration_rows = 0 if fresh_scores is None else len(fresh_scores)
@@ -982,7 +1009,7 @@ class AutoencoderOutlierDetector(
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, frame} of shape (n_samples, n_features)
 
         Returns
         -------
@@ -1004,7 +1031,7 @@ class AutoencoderOutlierDetector(
         X : ndarray of shape (n_samples, n_features)
         """
         check_is_fitted(self)
-        Z = check_array(Z, dtype=[np.float64, np.float32], input_name="Z")
+        Z = check_array(Z, dtype=FLOATS, input_name="Z")
         n_codes = self._n_features_out
         if Z.shape[1] != n_codes:
             raise ValueError(
@@ -1020,7 +1047,7 @@ class AutoencoderOutlierDetector(
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, frame} of shape (n_samples, n_features)
 
         Returns
         -------

@@ -446,7 +446,7 @@ class TestInput:
             (np.zeros((0, 3)), "0 sample"),
             (np.zeros((3, 0)), "0 feature"),
             (np.zeros(3), "Expected 2D array"),
-            ([["a"]], "could not convert string"),
+            ([["a"]], "column 0 holds text"),
         ],
     )
     def test_rows_that_scikit_learn_would_refuse_are_refused(

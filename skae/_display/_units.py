@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from scipy.sparse import issparse
 from sklearn.utils import check_array
 
+from skae._tables._columns import read_columns
+
 # What transformers raise that have no names, no inverse, or one of other rows.
 CANNOT = (AttributeError, LookupError, NotImplementedError, TypeError, ValueError)
 TOLERANCE = 1e-6  # of a column's largest value: steps may compute in float32
@@ -74,7 +76,10 @@ def read_numbers(X: Any) -> NDArray[np.float64]:
     """A table as the detector reads it: sparse, and with any sign of a missing cell."""
     return make_dense(
         check_array(
-            X, accept_sparse=True, dtype=np.float64, ensure_all_finite="allow-nan"
+            read_columns(X).X,
+            accept_sparse=True,
+            dtype=np.float64,
+            ensure_all_finite="allow-nan",
         )
     )
 

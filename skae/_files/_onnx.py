@@ -36,8 +36,9 @@ def register_onnx_converter() -> None:
     it is 1e-6, because runtimes have its error function in float32 only. It refuses
     nothing: a row with an infinite value gets the lowest score and is an outlier. So
     is a row with a NaN, unlike here, where it is a missing value: fill it in before,
-    for example by `SimpleImputer` in the pipeline. The other steps of a pipeline are
-    as precise as skl2onnx has them.
+    for example by `SimpleImputer` in the pipeline. Dates and durations must be given as
+    what they are read as, seconds in float64. The other steps of a pipeline are as
+    precise as skl2onnx has them.
 
     Needs the package skl2onnx, which ``pip install "skae[onnx]"`` brings.
 

@@ -25,6 +25,7 @@ from skae._files._container import read_container, write_container
 from skae._learning._network import make_keras_activation
 from skae._model import FIELDS
 from skae._scoring._forward import ACTIVATIONS, Architecture
+from skae._tables._columns import KINDS
 from skae._version import __version__
 
 MAX_LAYERS = 2**14  # of all networks; a layer costs memory beside its weights
@@ -242,6 +243,11 @@ def _check_sorted(array: NDArray) -> None:
         raise ValueError("must hold sorted numbers")
 
 
+def _check_kinds(array: NDArray[np.uint8]) -> None:
+    if (array >= len(KINDS)).any():
+        raise ValueError(f"must hold numbers below {len(KINDS)}")
+
+
 def _pack_weights(networks: list[list[NDArray]]) -> NDArray:
     """A row for each network, of its weights one after the other."""
     return np.stack([np.concatenate([w.ravel() for w in n]) for n in networks])
@@ -337,6 +343,14 @@ _ARRAYS = {
     ),
     "feature_names_in_": _Array(
         "u1", ("n_bytes",), _check_finite, _pack_names, _unpack_names, is_optional=True
+    ),
+    "_column_kinds": _Array(
+        "u1",
+        ("n_features",),
+        _check_kinds,
+        lambda kinds: [KINDS.index(kind) for kind in kinds],
+        lambda array, _: [KINDS[number] for number in array],
+        is_optional=True,
     ),
 }
 _RECORDS = [  # each as a whole or not at all

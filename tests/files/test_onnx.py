@@ -124,6 +124,20 @@ def test_frame_comes_as_one_input_for_each_column(make_detector, rows):
     )
 
 
+def test_dates_and_durations_are_given_as_seconds(make_detector, rows):
+    seconds = np.round(1e9 + rows - rows.min(axis=0))
+    frame = pd.DataFrame(seconds, columns=list("abcde"))
+    frame["a"] = pd.to_datetime(frame["a"], unit="s")
+    frame["b"] = pd.to_timedelta(frame["b"], unit="s")
+    detector = make_detector().fit(frame)
+    model = skl2onnx.to_onnx(detector, seconds[:1])
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    (scores,) = session.run(["scores"], {"X": seconds})
+    np.testing.assert_allclose(
+        scores.ravel(), detector.decision_function(frame), rtol=1e-9, atol=1e-12
+    )
+
+
 @pytest.mark.parametrize("target_opset", [13, 18, 21])
 def test_older_opsets_will_do(target_opset, fitted, rows):
     model = skl2onnx.to_onnx(fitted, rows[:1], target_opset=target_opset)

@@ -294,6 +294,22 @@ def test_parameter_that_is_newer_than_the_file_is_at_its_default(load_edited):
     )
 
 
+@pytest.mark.parametrize(
+    "kinds, message",
+    [([0, 1, 3, 0, 0], "must hold numbers below 3"), ([0, 1], "has shape")],
+)
+def test_kinds_of_columns_that_no_fit_takes_down_are_an_error(
+    kinds, message, tmp_path, saved
+):
+    header, arrays = corruption.split(saved)
+    header["arrays"]["_column_kinds"] = ["|u1", [len(kinds)]]
+    arrays["_column_kinds"] = bytes(kinds)
+    path = tmp_path / "edited.skae"
+    path.write_bytes(corruption.join(header, arrays))
+    with pytest.raises(ValueError, match=f"_column_kinds {message}"):
+        skae.load(path)
+
+
 def edit(*path, value):
     def set_value(header):
         *parents, key = path

@@ -1,0 +1,130 @@
+"""What is wrong with the columns of a table of numbers, said by their names."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils import assert_all_finite
+
+from skae._tables._columns import DATE, DURATION, NUMBER
+from skae._tables._reading import (
+    Table,
+    WeightedTable,
+    compute_extremes,
+    read_chunks,
+    read_dense,
+)
+
+# float64 has the seconds since 1970 to 2.4e-7: too coarse for dates that all lie within
+# less than this.
+MIN_SPREAD = 1e-4
+MAX_LISTED = 10  # columns in a message
+
+WAYS_TO = {
+    NUMBER: "numbers",
+    DATE: "dates, for example by astype('datetime64[s]')",
+    DURATION: "durations, for example by astype('timedelta64[s]')",
+}
+
+
+def check_kinds(
+    X: Table, kinds: list[str] | None, seen: list[str] | None, names: Sequence[Any]
+) -> None:
+    """Raise if a column is of another kind than the one that was fitted on."""
+    if kinds == seen:
+        return
+    numbers = [NUMBER] * len(names)
+    pairs = zip(kinds or numbers, seen or numbers, strict=True)
+    for j, (kind, expected) in enumerate(pairs):
+        if kind != expected and not _find_unobserved(X, np.array([j])).size:
+            raise ValueError(
+                f"X must hold what the detector was fitted on: column {names[j]!r} "
+                f"held {expected}s then and holds {kind}s now. Convert it to "
+                f"{WAYS_TO[expected]}, or fit anew."
+            )
+
+
+def check_finite(X: Table, names: Sequence[Any]) -> None:
+    """Raise if a cell is infinite; the columns are looked for only then."""
+    with np.errstate(invalid="ignore"):
+        try:
+            assert_all_finite(X, allow_nan=True, input_name="X")
+        except ValueError as error:
+            raise ValueError(f"{error} {_describe_infinite(X, names)}") from None
+
+
+def _describe_infinite(X: Table, names: Sequence[Any]) -> str:
+    firsts: dict[int, str] = {}  # what there is to say of each column
+    n_before = 0
+    for chunk in read_chunks(X):
+        is_infinite = np.isinf(chunk)
+        for j in map(int, np.flatnonzero(is_infinite.any(axis=0))):
+            row = np.argmax(is_infinite[:, j])
+            cell = f"{chunk[row, j]} in row {n_before + row}"
+            firsts.setdefault(j, f"column {names[j]!r} holds {cell}")
+        n_before += len(chunk)
+    cells = [firsts[j] for j in sorted(firsts)]
+    return (
+        f"Numbers must be finite, and NaN where one is missing: {_list(cells)}. "
+        "Correct these cells, or set them to NaN."
+    )
+
+
+def warn_of_columns(
+    table: WeightedTable | None,
+    kinds: list[str] | None,
+    names: Sequence[Any],
+    stacklevel: int,
+) -> None:
+    """Warn of columns of which nothing is learnt from a table, if there is one."""
+    if table is None:
+        return
+    X = table.X
+    unobserved = _find_unobserved(X, np.arange(X.shape[1]))
+    if len(unobserved):
+        _warn(
+            f"X has no observed cell in {_list_names(unobserved, names)}: nothing is "
+            "learnt about such a column. A later value there is compared with about 0, "
+            "in its own units, and a large one raises an alarm. Leave the column out.",
+            stacklevel + 1,
+        )
+    crowded = np.array([kind == DATE for kind in kinds or ()], bool)
+    if crowded.any():
+        low, high = compute_extremes(X)
+        crowded &= (high > low) & (high - low < MIN_SPREAD)
+    if crowded.any():
+        _warn(
+            f"X has dates that all lie within {MIN_SPREAD:g} seconds in "
+            f"{_list_names(np.flatnonzero(crowded), names)}. They are read as seconds "
+            "since 1970, exact to 2.4e-07: pass durations since one of them instead.",
+            stacklevel + 1,
+        )
+
+
+def _find_unobserved(X: Table, columns: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Those of the columns that hold NaN only."""
+    columns = columns[np.isnan(read_dense(X, slice(0, 1))[0, columns])]
+    for chunk in read_chunks(X):
+        if not len(columns):
+            break
+        columns = columns[np.isnan(chunk[:, columns]).all(axis=0)]
+    return columns
+
+
+def _list_names(columns: NDArray[np.intp], names: Sequence[Any]) -> str:
+    return _list([f"column {names[j]!r}" for j in columns])
+
+
+def _list(parts: list[str]) -> str:
+    """Parts of a sentence, the first ones if they are many."""
+    left_out = len(parts) - MAX_LISTED
+    more = [f"and {left_out} more"] if left_out > 0 else []
+    return ", ".join(parts[:MAX_LISTED] + more)
+
+
+def _warn(message: str, stacklevel: int) -> None:
+    warnings.warn(message, UserWarning, stacklevel=stacklevel + 1)
