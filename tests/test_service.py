@@ -282,7 +282,7 @@ def test_batch_that_fails_does_not_stop_the_next(service):
         assert await asyncio.gather(ask(3.0), ask(4.0)) == [[3.0] * 2, [4.0] * 2]
         running.cancel()
 
-    asyncio.run(run())
+    asyncio.run(asyncio.wait_for(run(), timeout=60))
 
 
 def find_free_port():
