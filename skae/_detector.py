@@ -70,7 +70,7 @@ Input: TypeAlias = ArrayLike | spmatrix | sparray
 FLOATS = [np.float64, np.float32]
 VALIDATION = {"accept_sparse": "csr", "dtype": FLOATS, "ensure_all_finite": False}
 COLUMNS = {"n_features_in_", "feature_names_in_", "_column_kinds"}  # taken down by fit
-STATE_FORMAT = 2
+STATE_FORMAT = 3
 
 
 class AutoencoderOutlierDetector(
@@ -157,7 +157,11 @@ class AutoencoderOutlierDetector(
     scaling : {"standard", "minmax", "robust"} or None, default="standard"
         How columns are scaled before they enter the network: to mean 0 and standard
         deviation 1; to [0, 1]; to median 0 and interquartile range 1 (standard
-        deviation 1 where at least half of a column is one value); or not at all.
+        deviation 1 where at least half of a column is one value); or not at all. By
+        "robust", what is farther out than 20 is learnt from as if it were 20, so that
+        one odd value, however large, spoils nothing. A column without spread is centred
+        alone. So is one whose spread is that of rounding: at most four spacings of its
+        floats (in float32, if it holds no others), unless all are whole numbers.
 
     n_estimators : int, default=1
         Number of networks, trained from different initial weights, whose scores are
@@ -173,7 +177,8 @@ class AutoencoderOutlierDetector(
 
     contamination : float or "auto", default="auto"
         Where the threshold lies. A float in (0, 0.5] is the share of the rows given to
-        `fit` that is flagged. "auto" flags the largest set of the most anomalous rows
+        `fit` that is flagged, as nearly as rows that share a score allow, which are
+        flagged all or none. "auto" flags the largest set of the most anomalous rows
         of which at most 15 % are expected to be normal ones, if the logarithms of the
         anomalies, minus the scores, of normal rows follow a gamma distribution of shape
         3 d for d columns, which with many columns, and with
@@ -283,11 +288,13 @@ class AutoencoderOutlierDetector(
     computed by the network at hand.
 
     A row that is one of the references is judged by the others, in `fit` as in
-    `predict`. It is one if no cell differs by more than about 1e-6 of its value, a
-    missing cell being equal to a missing one, so that a copy in float32 is the same
-    row. A row that was seen many times is drawn as many references, of which a row
-    equal to them skips one. Where few references are left, it is compared with these;
-    without any, its score is 0.
+    `predict`. It is one if no cell differs by more than about 1e-6 of its value, or by
+    more than a hundredth of its column's scale, a missing cell being equal to a missing
+    one, so that a copy in float32 is the same row. (Whole numbers are exact: theirs may
+    differ by 1e-6 of the scale and of the distance from the center.) A row that was
+    seen many times is drawn as many references, of which a row equal to them skips one.
+    Where few references are left, it is compared with these; without any, its score is
+    0.
 
     For more than 128 columns the distance is the root of the sum of squares, over the
     root of d, since that is a matrix product. There are at most 256 and 250,000 / d
@@ -490,7 +497,9 @@ class AutoencoderOutlierDetector(
         UserWarning
             If the scaled columns leave the range of the output activation, if all cells
             of a row are missing (it is left out) or of a column (nothing is learnt
-            about it), or if all dates of a column lie within a tenth of a millisecond.
+            about it), if all dates of a column lie within a tenth of a millisecond, or
+            if so many rows share a score that more or fewer than the share in
+            `contamination` are flagged.
         """
         blank = self._make_blank()
         table = self._read(X, sample_weight, seen_by=blank)
@@ -503,7 +512,6 @@ class AutoencoderOutlierDetector(
             seeds.calibration,
             goes_on=past is not None,
         )
-        checks.warn_of_columns(table, blank._column_kinds, blank._names, stacklevel=3)
         recipe, surroundings = self._prepare(callbacks)
         learnt = learn(table, recipe, seeds, self.score_method, surroundings, past)
         offset, scores = self._draw_line(learnt.model, table, calibration)
@@ -588,10 +596,7 @@ class AutoencoderOutlierDetector(
         table = self._read(X, sample_weight, seen_by)
         stream = getattr(self, "_stream", None) or self._start_stream(table)
         seeds = draw_seeds(stream.make_rng(), self.n_estimators)
-        stream = add_rows(stream, *table, seeds.sample)
-        checks.warn_of_columns(
-            stream.sample, seen_by._column_kinds, seen_by._names, stacklevel=3
-        )
+        stream = add_rows(stream, table, seeds.sample)
         recipe, surroundings = self._prepare(())
         learnt, stream = learn_part(
             table, recipe, seeds, self.score_method, surroundings, past, stream
@@ -618,7 +623,8 @@ class AutoencoderOutlierDetector(
         weighted = np.flatnonzero(weights)
         X, weights = take_rows(X, weighted), weights[weighted]
         observed = find_observed(X, stacklevel=5)
-        return merge_rows(take_rows(X, observed), weights[observed])
+        rows = merge_rows(take_rows(X, observed), weights[observed])
+        return WeightedTable(*rows, seen_by._names, seen_by._column_kinds)
 
     def _prepare(self, callbacks: Sequence[Any] | None) -> tuple[Recipe, Surroundings]:
         """What training depends on, and what it is given besides.
@@ -954,8 +960,10 @@ class AutoencoderOutlierDetector(
         Whether the loss still falls (at a rate that ends at 0 it hardly ever does: try
         more `epochs` to be sure), how much of the rows the network gives back,
         whether it copies even rows whose cells do not belong together, how many code
-        units are dead, which columns are constant, how many rows calibrate, and whether
-        rows that it has not been trained on score lower than those that it has.
+        units are dead, which columns are never observed, constant, constant but for
+        rounding, or ruled by one value that looks like the sign of a missing one, how
+        many rows calibrate, and whether rows that it has not been trained on score
+        lower than those that it has.
 
         Parameters
         ----------
@@ -996,7 +1004,7 @@ class AutoencoderOutlierDetector(
             [
                 diagnosis.check_loss(self.loss_curve_),
                 *self._model.inspect(X),
-                columns,
+                *columns,
                 diagnosis.check_calibration(n_calibration_rows),
                 diagnosis.check_gap(scores, fresh_scores, self.offset_),
             ]

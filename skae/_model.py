@@ -48,7 +48,8 @@ class Model:
     of them when it is first needed.
     """
 
-    center: NDArray[np.float64]  # (n_features,), in the user's units
+    pivot: NDArray[np.float64]  # (n_features,), in the user's units
+    remainder: NDArray[np.float64]  # of the center, beside the pivot
     scale: NDArray[np.float64]
     mask_values: NDArray[np.float64]  # (n_features,), in the network's units
     architecture: Architecture
@@ -97,8 +98,7 @@ class Model:
             return None
         with np.errstate(over="ignore", invalid="ignore"):
             outputs = self._run(self.neighborhood.references).mean(axis=0)
-            offsets = np.abs(self.center / self.scale)
-            return neighbors.make_references(self.neighborhood, outputs, offsets)
+            return neighbors.make_references(self.neighborhood, outputs, self.scaling)
 
     @property
     def n_codes(self) -> int:
@@ -106,9 +106,14 @@ class Model:
         return self.architecture.n_codes * len(self.weights)
 
     @property
+    def center(self) -> NDArray[np.float64]:
+        """Pivot and remainder, as exact as one float64 can be."""
+        return self.scaling.center
+
+    @property
     def scaling(self) -> Scaling:
         """From the user's units to the network's and back."""
-        return Scaling(self.center, self.scale, self.mask_values)
+        return Scaling(self.pivot, self.remainder, self.scale, self.mask_values)
 
     def read(self, X: Table) -> ScaledRows:
         """Rows in the network's units."""

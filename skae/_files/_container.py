@@ -34,7 +34,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAGIC = b"SKAE\r\n\x1a\n"  # a transfer that changes line ends changes it
-FORMAT = 2
+FORMAT = 3
+OLDEST_FORMAT = 2  # that is still read
 DTYPES = ("<f4", "<f8", "|u1")
 MAX_JSON_BYTES = 2**16  # in memory, JSON can take thirty times as much
 CHUNK_BYTES = 2**16
@@ -105,15 +106,15 @@ def read_container(
     end = file.tell()
     file.seek(start)
     file_format, n_text_bytes = struct.unpack("<II", _read_bytes(file, 8))
-    if file_format < FORMAT:
+    if file_format < OLDEST_FORMAT:
         raise ValueError(
             f"it is of format {file_format}, of before the first release; this skae "
-            f"reads format {FORMAT}. Fit and save the detector again."
+            f"reads formats from {OLDEST_FORMAT} on. Fit and save the detector again."
         )
     if file_format > FORMAT:
         raise ValueError(
-            f"it is of format {file_format}, and this skae reads format {FORMAT}. "
-            "Upgrade skae."
+            f"it is of format {file_format}, and this skae reads formats up to "
+            f"{FORMAT}. Upgrade skae."
         )
     if n_text_bytes > MAX_JSON_BYTES:
         raise ValueError(f"its header must take at most {MAX_JSON_BYTES} bytes.")

@@ -19,6 +19,7 @@ from skae._scoring._neighbors import (
     References,
     count_neighbors,
 )
+from skae._tables._scaling import Scaling
 
 
 def register_onnx_converter() -> None:
@@ -118,7 +119,7 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
     graph = _Graph(scope, container, architecture.n_features)
     # A frame comes as one input for each column.
     rows = graph.join([graph.cast(x.full_name, np.float64) for x in operator.inputs])
-    rows = graph.scale(rows, model.center, model.scale)
+    rows = graph.scale(rows, model.scaling)
     outputs = []
     for weights in model.weights:
         layer_outputs = rows
@@ -296,10 +297,10 @@ class _Graph:
         self._container.add_node(kind, names, outputs, name=name, **attributes)
         return outputs
 
-    def scale(
-        self, rows: str, center: NDArray[np.float64], scale: NDArray[np.float64]
-    ) -> str:
-        return self.add("Mul", self.add("Sub", rows, center), 1.0 / scale)
+    def scale(self, rows: str, scaling: Scaling) -> str:
+        centered = self.add("Sub", rows, scaling.pivot)
+        centered = self.add("Sub", centered, scaling.remainder)
+        return self.add("Mul", centered, 1.0 / scaling.scale)
 
     def add_layer(
         self, rows: str, kernel: NDArray[np.float32], bias: NDArray[np.float32]

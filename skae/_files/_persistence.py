@@ -303,7 +303,8 @@ _VALUES = {
     "_sklearn_output_config.transform": _Value(_read_container, is_optional=True),
 }
 _ARRAYS = {
-    "_center": _Array("f8", ("n_features",), _check_finite),
+    "_pivot": _Array("f8", ("n_features",), _check_finite),
+    "_remainder": _Array("f8", ("n_features",), _check_finite),
     "_scale": _Array("f8", ("n_features",), _check_divisors),
     "_mask_values": _Array("f8", ("n_features",), _check_finite),
     "_weights": _Array(
@@ -486,6 +487,9 @@ def _decode(
         if not isinstance(header[part], dict):
             raise ValueError(f"{part!r} must be a JSON object.")
     versions, parameters, values = (header[part] for part in _PARTS)
+    if "_center" in arrays and "_pivot" not in arrays:  # format 2: no remainder
+        arrays = {("_pivot" if n == "_center" else n): a for n, a in arrays.items()}
+        arrays["_remainder"] = np.zeros_like(arrays["_pivot"])
     written_by = versions.get("skae")
     _check_names(parameters.keys(), _PARAMETERS, written_by)
     _check_names(values.keys(), _VALUES.keys(), written_by)

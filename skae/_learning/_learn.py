@@ -23,9 +23,11 @@ from skae._scoring._forward import (
     run_forward,
 )
 from skae._scoring._neighbors import choose_neighborhood
+from skae._tables._checks import warn_of_columns, warn_of_sentinels
+from skae._tables._moments import compute_moments
 from skae._tables._reading import WeightedTable
 from skae._tables._sample import Stream, take_sample
-from skae._tables._scaling import ScaledRows, scale_rows
+from skae._tables._scaling import ScaledRows, find_limit, scale_rows
 from skae._tables._weighting import none_if_equal
 
 
@@ -53,8 +55,7 @@ def learn(
 
     With a `past` Model the networks go on from its weights, at a constant rate.
     """
-    rows = scale_rows(table, recipe.scaling)
-    _warn_if_out_of_reach(rows, recipe)
+    rows = _scale(table, recipe)
     architecture = recipe.plan_architecture(rows.shape[1])
     start = _choose_start(architecture, seeds, past)
     if past is not None:
@@ -99,11 +100,13 @@ def learn_part(
     """
     sample = None
     if stream.sample is not None:
-        sample = scale_rows(stream.sample, recipe.scaling)
-        _warn_if_out_of_reach(sample, recipe)
+        named = stream.sample._replace(names=table.names, kinds=table.kinds)
+        sample = _scale(named, recipe)
     known = past if sample is None else sample
     assert known is not None  # a stream that follows no fit is judged from the start
-    rows = ScaledRows(table.X, known.scaling, none_if_equal(table.weights))
+    weights_of_rows = none_if_equal(table.weights)
+    limit = find_limit(recipe.scaling)
+    rows = ScaledRows(table.X, known.scaling, weights_of_rows, limit)
     architecture = recipe.plan_architecture(rows.shape[1])
     start = _choose_start(architecture, seeds, past)
     optimizer = repr(recipe.optimizer)
@@ -127,6 +130,17 @@ def learn_part(
     return Learnt(model, _average([t.loss_curve for t in trainings]), None), stream
 
 
+def _scale(table: WeightedTable, recipe: Recipe) -> ScaledRows:
+    """Rows by the scaling that they give; warns of columns that go wrong by it."""
+    moments = compute_moments(table.X, none_if_equal(table.weights))
+    warn_of_columns(table, moments, stacklevel=5)
+    if recipe.scaling != "robust":
+        warn_of_sentinels(table, moments, stacklevel=5)
+    rows = scale_rows(table, recipe.scaling, moments)
+    _warn_if_out_of_reach(rows, recipe)
+    return rows
+
+
 def _warn_if_out_of_reach(rows: ScaledRows, recipe: Recipe) -> None:
     """Warn if the output activation cannot reach the rows."""
     activation = recipe.output_activation
@@ -141,7 +155,7 @@ def _warn_if_out_of_reach(rows: ScaledRows, recipe: Recipe) -> None:
             f"{highest:.3g}, which the network cannot reproduce. Use scaling='minmax' "
             "for [0, 1], or output_activation='linear'.",
             UserWarning,
-            stacklevel=5,
+            stacklevel=6,
         )
 
 
@@ -190,6 +204,7 @@ def _make_model(
             sample.scaling.mask_values,
             sample.weights,
             np.random.RandomState([seed, 1]),
+            sample.without_limit().read_all() if sample.limit < np.inf else inputs,
         )
     return Model(
         *sample.scaling, architecture, weights, neighborhood, make_keras_activation

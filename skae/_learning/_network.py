@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from skae._learning._tensorflow import import_keras
 from skae._model import Model
 from skae._scoring._forward import Activation, Architecture
+from skae._tables._scaling import Scaling
 
 if TYPE_CHECKING:
     import keras
@@ -73,7 +74,7 @@ def get_keras_models(model: Model) -> dict[str, keras.Model]:
     models = _keras_models.get(model)
     if models is None:
         models = _build_models_in_user_units(
-            model.architecture, model.weights, model.center, model.scale
+            model.architecture, model.weights, model.scaling
         )
     return _keras_models.setdefault(model, models)  # all that have it, have the same
 
@@ -81,8 +82,7 @@ def get_keras_models(model: Model) -> dict[str, keras.Model]:
 def _build_models_in_user_units(
     architecture: Architecture,
     networks: Sequence[Sequence[NDArray[np.float32]]],
-    center: NDArray[np.float64],
-    scale: NDArray[np.float64],
+    scaling: Scaling,
 ) -> dict[str, keras.Model]:
     """Three models that share their layers, by name.
 
@@ -92,7 +92,7 @@ def _build_models_in_user_units(
     n_encoder, n_codes = architecture.n_encoder_layers, architecture.n_codes
     rows = keras.Input((architecture.n_features,), dtype="float64", name="rows")
     codes = keras.Input((len(networks) * n_codes,), dtype="float64", name="codes")
-    to_scaled, to_user_units = _make_scaling(center, scale)
+    to_scaled, to_user_units = _make_scaling(scaling)
     scaled_rows = to_scaled(rows)
     member_codes, reconstructions, decoded = [], [], []
     for i, weights in enumerate(networks):
@@ -165,21 +165,21 @@ def _make_dense_layers(
     ]
 
 
-def _make_scaling(
-    center: NDArray[np.float64], scale: NDArray[np.float64]
-) -> tuple[keras.Model, keras.Model]:
+def _make_scaling(scaling: Scaling) -> tuple[keras.Model, keras.Model]:
     """Two layers in float64: from the user's units to the network's, and back.
 
     The numbers are constants of the graph: no training moves them, and clones and files
-    hold them in full. What is near the center is exact, since the center goes first.
+    hold them in full. What is near the pivot is exact, since the pivot goes first.
     """
     # Not Keras's `Normalization`: from a file it has its numbers in float32, and it
     # raises scales below 1e-7. Nor `Rescaling`: it looks at the image data format.
     keras = import_keras()
-    rows = keras.Input(center.shape, dtype="float64", name="rows")
-    outputs = keras.Input(center.shape, dtype="float64", name="outputs")
-    scaled = keras.ops.multiply(keras.ops.subtract(rows, center), 1.0 / scale)
-    unscaled = keras.ops.add(keras.ops.multiply(outputs, scale), center)
+    add, subtract, multiply = keras.ops.add, keras.ops.subtract, keras.ops.multiply
+    pivot, remainder, scale = scaling.pivot, scaling.remainder, scaling.scale
+    rows = keras.Input(pivot.shape, dtype="float64", name="rows")
+    outputs = keras.Input(pivot.shape, dtype="float64", name="outputs")
+    scaled = multiply(subtract(subtract(rows, pivot), remainder), 1.0 / scale)
+    unscaled = add(add(multiply(outputs, scale), remainder), pivot)
     return (
         keras.Model(rows, scaled, name="scale"),
         keras.Model(outputs, unscaled, name="unscale"),

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from textwrap import fill
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from skae._tables._reading import Table, compute_extremes
+from skae._tables._moments import compute_moments
+from skae._tables._reading import Table, WeightedTable
+from skae._tables._scaling import find_rounded
+from skae._tables._sentinels import find_sentinels
 
 STILL_FALLING = 0.05  # of the loss, over the last tenth of the epochs
 LITTLE_EXPLAINED = 0.1  # of the variance
@@ -151,22 +154,51 @@ def check_code(rows: NDArray[np.float64], codes: NDArray[np.float64]) -> Finding
     )
 
 
-def check_columns(X: Table, names: Sequence[object]) -> Finding:
-    """Whether columns are constant."""
-    name = "constant columns"
+# What is looked for in columns, in this order, and what to do where it is found.
+COLUMN_ADVICE = {
+    "columns never observed": "Nothing is learnt about them, and a later value in one "
+    "is compared with about 0, in its own units. Leave them out.",
+    "constant columns": "Nothing can be learnt from them, and a new value in one is "
+    "measured in its raw unit. Leave them out, or check them by a rule of their own.",
+    "columns that vary by rounding only": "They are taken to be constant. If their "
+    "last digits say something, pass differences from a fixed value, in float64.",
+    "columns ruled by one value": "It looks like the sign of a missing or invalid "
+    "value. Set it to NaN before fit; if it has been measured, use scaling='robust'.",
+}
+
+
+def check_columns(X: Table, names: Sequence[Any]) -> list[Finding]:
+    """Whether columns are never observed, constant, nearly so, or ruled by one value.
+
+    Of several rows; one says nothing of a column.
+    """
     if X.shape[0] == 1:
-        return _not_measured(name)
-    low, high = compute_extremes(X)
-    constant = np.flatnonzero(~(low < high))  # without a value, too
-    shown = ", ".join(str(names[column]) for column in constant[:MAX_NAMES])
-    more = ", ..." if len(constant) > MAX_NAMES else ""
-    return Finding(
-        name,
-        len(constant) > 0,
-        f"{len(constant)} of {X.shape[1]}" + (f" ({shown}{more})" if shown else ""),
-        "Nothing can be learnt from them, and a new value in one is measured in its "
-        "raw unit. Leave them out, or check them by a rule of their own.",
-    )
+        return [_not_measured(name) for name in COLUMN_ADVICE]
+    moments = compute_moments(X)
+    is_observed, is_constant = moments.total > 0.0, moments.low == moments.high
+    center = moments.pivot + moments.mean
+    rounded, _ = find_rounded(X, center, moments.deviation)
+    sentinels = find_sentinels(WeightedTable(X, np.ones(X.shape[0])), moments)
+    found = [
+        [str(names[j]) for j in np.flatnonzero(~is_observed).tolist()],
+        [str(names[j]) for j in np.flatnonzero(is_observed & is_constant).tolist()],
+        [str(names[j]) for j in rounded.tolist()],
+        [f"{names[column]}: {value:g}" for column, value, _ in sentinels],
+    ]
+    return [
+        _list_columns(name, columns, X.shape[1], advice)
+        for (name, advice), columns in zip(COLUMN_ADVICE.items(), found, strict=True)
+    ]
+
+
+def _list_columns(
+    name: str, columns: Sequence[str], n_columns: int, advice: str
+) -> Finding:
+    """How many of the columns, and which."""
+    shown = ", ".join(columns[:MAX_NAMES])
+    more = ", ..." if len(columns) > MAX_NAMES else ""
+    figure = f"{len(columns)} of {n_columns}" + (f" ({shown}{more})" if shown else "")
+    return Finding(name, len(columns) > 0, figure, advice)
 
 
 def check_calibration(n_scores: int) -> Finding:

@@ -20,6 +20,7 @@ from scipy.spatial.distance import cdist
 from skae._scoring._forward import multiply, pad
 from skae._scoring._scores import count_observed
 from skae._tables._reading import Weights
+from skae._tables._scaling import Scaling
 from skae._tables._weighting import draw_by_weight
 
 # benchmarks/detection.py chose these on all development tables together. 1,000
@@ -45,6 +46,16 @@ CELL_WEIGHT = 0.3
 CLIP = 20.0  # no single cell decides alone
 CANCELLED = 1e-3  # of a sum of squares; what is left then has 13 digits
 SAME_CELL = 1e-6  # relative: a copy in float32, or by way of a text, is the same row
+
+# How far from 0, in scales, is of account: copies differ by at most a hundredth of a
+# scale, or all rows of columns that are farther away would be copies of each other. A
+# copy in float32 differs by less, up to 1e5 scales from 0.
+LARGEST_OFFSET = 1e4
+
+# Whole numbers, and other multiples of one power of two, are exact wherever 0 is. Of
+# such a step, in scales, each other number is one by a chance of 1 in 50.
+EXACT_STEP = 2.0**-30
+EXACT_OFFSET = 1.0
 
 # Of wider rows the distance is the root of a sum of squares, since that is a matrix
 # product; one of absolute differences takes twelve times as long for 784 columns.
@@ -89,9 +100,11 @@ def choose_neighborhood(
     mask_values: NDArray[np.float64],
     weights: Weights,
     rng: np.random.RandomState,
+    originals: NDArray[np.float64],
 ) -> Neighborhood:
     """References, drawn by weight from the less suspicious rows, and the scales.
 
+    The rows may be limited; the references are the originals of some of them.
     The suspicion of a row is the mean absolute value of its view. A row of more weight
     is drawn more often: its copies count as neighbours of their own.
     """
@@ -112,7 +125,7 @@ def choose_neighborhood(
     kept = _keep_least(suspicion, weights, 1.0 - SUSPECTED_SHARE)
     n_seen = max(np.count_nonzero(kept), kept.sum())
     n_draws = int(min(count_references(rows.shape[1]), n_seen))
-    return hood._replace(references=rows[draw_by_weight(kept, n_draws, rng)])
+    return hood._replace(references=originals[draw_by_weight(kept, n_draws, rng)])
 
 
 def _compute_mean_squares(
@@ -172,12 +185,12 @@ class References(NamedTuple):
     cells: Half
     residuals: Half
     patterns: NDArray[np.int64]  # the same where the same cells are missing
-    offsets: NDArray[np.float64]  # how far 0 is from the columns' centers, scaled
+    offsets: NDArray[np.float64]  # how far from 0 columns are, for `SAME_CELL`
     hood: Neighborhood
 
 
 def make_references(
-    hood: Neighborhood, outputs: NDArray[np.float64], offsets: NDArray[np.float64]
+    hood: Neighborhood, outputs: NDArray[np.float64], scaling: Scaling
 ) -> References:
     """References; a missing cell stands where the average outputs put it."""
     filled = np.where(np.isnan(hood.references), outputs, hood.references)
@@ -186,7 +199,21 @@ def make_references(
         for values in compute_view(filled, outputs, hood)
     )
     patterns = _number_patterns(np.isnan(hood.references))
+    offsets = _find_offsets(hood.references, scaling)
     return References(hood.references, cells, residuals, patterns, offsets, hood)
+
+
+def _find_offsets(
+    references: NDArray[np.float64], scaling: Scaling
+) -> NDArray[np.float64]:
+    """How far the columns' centers are from 0, scaled, as far as it is of account."""
+    # Of the scale's power of two, so that units that are one do not matter.
+    step = EXACT_STEP * np.exp2(np.floor(np.log2(scaling.scale)))
+    steps = (references * scaling.scale + scaling.remainder) / step
+    is_exact = ~(np.abs(steps - np.rint(steps)) > 0.01).any(axis=0)
+    is_exact &= np.fmin.reduce(steps, axis=0) < np.fmax.reduce(steps, axis=0)
+    offsets = np.minimum(np.abs(scaling.center / scaling.scale), LARGEST_OFFSET)
+    return np.where(is_exact, EXACT_OFFSET, offsets)
 
 
 def measure_distances(

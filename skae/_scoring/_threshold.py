@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from numbers import Real
 from typing import NamedTuple
 
@@ -24,6 +25,10 @@ AUTO_SHAPE = 3.0  # for each column; 2.5 to 6 would do (benchmarks/toy_sets.py)
 SMALLEST_DEVIATION = 2e-6  # of logarithms; below it, half of the rows score alike
 AUTO_SHARE = 0.01  # an outlier detector flags some of any rows
 
+TOLERATED_GAP = 0.1  # between the share that is asked for and what ties allow, of it
+SAME_SCORE = 1e-9  # relative: other machines differ in the last digits
+ROUNDING = 1e-9
+
 
 def compute_offset(
     scores: NDArray[np.float64],
@@ -33,7 +38,8 @@ def compute_offset(
 ) -> float:
     """The threshold under which a score means outlier; scores are never positive.
 
-    A float `contamination` asks for this share of the rows, by weight, to lie below it.
+    A float `contamination` asks for this share of the rows, by weight, to lie below it;
+    there is a warning if equal scores, which are on one side of it, make that another.
     "auto" flags the largest set of the most anomalous rows of which at most 15 % are
     expected to be normal ones, if the logarithms of the anomalies, minus the scores, of
     normal rows follow a presumed distribution with the median and the 2 % quantile of
@@ -56,8 +62,10 @@ def compute_offset(
     on contaminated ones (benchmarks/automatic_threshold.py).
     """
     if contamination != "auto":
-        return _split_off(scores, float(contamination), weights)
-    at_least = _split_off(scores, AUTO_SHARE, weights)
+        split = _split_off(scores, float(contamination), weights)
+        _warn_of_ties(split, float(contamination))
+        return split.offset
+    at_least = _split_off(scores, AUTO_SHARE, weights).offset
     return max(-_compute_normal_limit(-scores, weights, n_columns), at_least)
 
 
@@ -96,20 +104,57 @@ def _compute_tails(
     return tails
 
 
-def _split_off(values: NDArray[np.float64], share: float, weights: Weights) -> float:
-    """What lies midway between two neighbouring values and has `share` of them below.
+class _Split(NamedTuple):
+    """A threshold, and the share of the values below it; by weight."""
 
-    As nearly as can be, by weight, and with at least one of them below, unless it
-    equals the next.
+    offset: float
+    share: float
+    tied_share: float  # of the equal values that are next to the share that was asked
+    row_share: float  # of one row
+
+
+def _split_off(values: NDArray[np.float64], share: float, weights: Weights) -> _Split:
+    """What has `share` of the values below it, as nearly as can be, by weight.
+
+    Midway between two neighbours, so that equal values are on one side of it. At least
+    one row is below, unless all are equal, or the least value is that of several rows
+    and none of them is nearer to the share than all.
     """
     order = np.argsort(values, kind="stable")
-    if len(order) == 1:
-        return float(values[0])
-    steps = np.cumsum(np.ones(len(order)) if weights is None else weights[order])
-    shares = steps[:-1] / steps[-1]
-    last_below = int(np.argmin(np.abs(shares - share)))
-    below, above = values[order[last_below]], values[order[last_below + 1]]
-    return float(below + 0.5 * (above - below))
+    values = values[order]
+    weights = np.ones(len(order)) if weights is None else weights[order]
+    shares = np.cumsum(weights)
+    total, row_share = shares[-1], min(1.0, weights.min()) / shares[-1]
+    shares /= total
+    lasts = np.append(np.flatnonzero(np.diff(values)), len(values) - 1)
+    sizes = np.diff(shares[lasts], prepend=0.0)
+    asked = min(int(np.searchsorted(shares[lasts], share)), len(lasts) - 1)
+    if len(lasts) > 1:
+        last = lasts[np.argmin(np.abs(shares[lasts[:-1]] - share))]
+        is_one_row = sizes[0] <= row_share * (1.0 + ROUNDING)
+        if is_one_row or abs(shares[last] - share) <= share:
+            below, above = values[last], values[last + 1]
+            offset = max(below + 0.5 * (above - below), np.nextafter(below, above))
+            return _Split(float(offset), shares[last], sizes[asked], row_share)
+    # Scores that are computed elsewhere are not equal to the last digit.
+    with np.errstate(over="ignore"):
+        offset = values[0] - SAME_SCORE * abs(values[0])
+    offset = max(offset, np.finfo(np.float64).min)
+    return _Split(float(offset), 0.0, sizes[asked], row_share)
+
+
+def _warn_of_ties(split: _Split, contamination: float) -> None:
+    """Warn if clearly more or fewer rows than were asked for are flagged."""
+    gap = abs(split.share - contamination)
+    if gap > max(split.row_share, TOLERATED_GAP * contamination) * (1.0 + ROUNDING):
+        warnings.warn(
+            f"contamination={contamination!r} asks for {100 * contamination:.3g} % of "
+            f"the rows, by weight; {100 * split.share:.3g} % are flagged, because "
+            f"{100 * split.tied_share:.3g} % share one score and are flagged all or "
+            "none. Ask for a share that they allow, or set offset_ by calibrate.",
+            UserWarning,
+            stacklevel=6,
+        )
 
 
 def compute_conformal_offset(
@@ -208,8 +253,9 @@ def hold_back(
     weights = weights - counts
     kept, held_back = np.flatnonzero(weights), np.flatnonzero(counts)
     # Merged anew, for the order of the rows was one among all.
+    X, weights = merge_rows(take_rows(table.X, kept), weights[kept])
     return (
-        merge_rows(take_rows(table.X, kept), weights[kept]),
+        table._replace(X=X, weights=weights),
         CalibrationRows(take_rows(table.X, held_back), counts[held_back]),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,9 @@ from numpy.typing import NDArray
 from sklearn.utils import assert_all_finite
 
 from skae._tables._columns import DATE, DURATION, NUMBER
-from skae._tables._reading import (
-    Table,
-    WeightedTable,
-    compute_extremes,
-    read_chunks,
-    read_dense,
-)
+from skae._tables._moments import Moments
+from skae._tables._reading import Table, WeightedTable, read_chunks, read_dense
+from skae._tables._sentinels import Sentinel, find_sentinels
 
 # float64 has the seconds since 1970 to 2.4e-7: too coarse for dates that all lie within
 # less than this.
@@ -74,35 +70,57 @@ def _describe_infinite(X: Table, names: Sequence[Any]) -> str:
     )
 
 
-def warn_of_columns(
-    table: WeightedTable | None,
-    kinds: list[str] | None,
-    names: Sequence[Any],
-    stacklevel: int,
-) -> None:
-    """Warn of columns of which nothing is learnt from a table, if there is one."""
-    if table is None:
-        return
-    X = table.X
-    unobserved = _find_unobserved(X, np.arange(X.shape[1]))
+def warn_of_columns(table: WeightedTable, moments: Moments, stacklevel: int) -> None:
+    """Warn of columns of which nothing, or the wrong thing, is learnt from a table."""
+    names = table.names
+    unobserved = np.flatnonzero(moments.total == 0.0)
     if len(unobserved):
         _warn(
-            f"X has no observed cell in {_list_names(unobserved, names)}: nothing is "
+            f"X has no observed cell in {list_names(unobserved, names)}: nothing is "
             "learnt about such a column. A later value there is compared with about 0, "
             "in its own units, and a large one raises an alarm. Leave the column out.",
             stacklevel + 1,
         )
-    crowded = np.array([kind == DATE for kind in kinds or ()], bool)
-    if crowded.any():
-        low, high = compute_extremes(X)
-        crowded &= (high > low) & (high - low < MIN_SPREAD)
-    if crowded.any():
+    spread = moments.high - moments.low
+    is_crowded = (spread > 0.0) & (spread < MIN_SPREAD)
+    is_crowded &= [kind == DATE for kind in table.kinds or [NUMBER] * len(spread)]
+    if is_crowded.any():
         _warn(
             f"X has dates that all lie within {MIN_SPREAD:g} seconds in "
-            f"{_list_names(np.flatnonzero(crowded), names)}. They are read as seconds "
-            "since 1970, exact to 2.4e-07: pass durations since one of them instead.",
+            f"{list_names(np.flatnonzero(is_crowded), names)}. They are read as "
+            "seconds since 1970, exact to 2.4e-07: pass durations since one of them "
+            "instead.",
             stacklevel + 1,
         )
+
+
+def warn_of_sentinels(table: WeightedTable, moments: Moments, stacklevel: int) -> None:
+    """Warn of columns in which one value, which is none, drowns all others."""
+    sentinels = find_sentinels(table, moments)
+    if sentinels:
+        _warn(
+            "One value, which looks like the sign of a missing or invalid one, makes "
+            f"up the variance of {_describe(sentinels, table.names)}. Beside "
+            "it, all others are the same to the network. Set it to NaN, which marks a "
+            "missing cell; if it has been measured, use scaling='robust'.",
+            stacklevel + 1,
+        )
+
+
+def _describe(sentinels: Sequence[Sentinel], names: Sequence[Any]) -> str:
+    """Each column by its name, with the value and its share of the variance."""
+    return _list(
+        [
+            f"{list_names([found.column], names)} (the value {found.value:g} has "
+            f"{_floor(found.share)} of it)"
+            for found in sentinels
+        ]
+    )
+
+
+def _floor(share: float) -> str:
+    """A share in percent that is not rounded up to all."""
+    return f"{np.floor(share * 1e5) / 1e3:g} %"
 
 
 def _find_unobserved(X: Table, columns: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -115,8 +133,10 @@ def _find_unobserved(X: Table, columns: NDArray[np.intp]) -> NDArray[np.intp]:
     return columns
 
 
-def _list_names(columns: NDArray[np.intp], names: Sequence[Any]) -> str:
-    return _list([f"column {names[j]!r}" for j in columns])
+def list_names(columns: Iterable[int], names: Sequence[Any]) -> str:
+    """Columns by their names, or by their numbers where they have none."""
+    known = names if len(names) else range(2**31)
+    return _list([f"column {known[j]!r}" for j in columns])
 
 
 def _list(parts: list[str]) -> str:

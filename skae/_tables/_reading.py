@@ -7,8 +7,8 @@ here and nowhere else, as many rows as are read at once. Missing cells are NaN.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from typing import NamedTuple, TypeAlias
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,10 +45,12 @@ Weights: TypeAlias = NDArray[np.float64] | None  # None: all rows count alike
 
 
 class WeightedTable(NamedTuple):
-    """Rows, and what each of them counts."""
+    """Rows, what each of them counts, and what the user calls and means by columns."""
 
     X: Table
     weights: NDArray[np.float64]
+    names: Sequence[Any] = ()
+    kinds: list[str] | None = None  # as `_columns` has them; None: all are numbers
 
 
 def is_copied(X: Table) -> bool:

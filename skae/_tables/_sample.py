@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from skae._tables._reading import Table, WeightedTable, read_dense
+from skae._tables._reading import WeightedTable, read_dense
 from skae._tables._scaling import ScaledRows
 from skae._tables._weighting import draw_by_weight, none_if_equal
 
@@ -91,10 +91,9 @@ def start_stream(n_features: int, seed: int, follows_fit: bool) -> Stream:
     return Stream(seed, 0, min_rows, no_rows, nothing, nothing, 0.0, "", no_states)
 
 
-def add_rows(
-    stream: Stream, X: Table, weights: NDArray[np.float64], seed: int
-) -> Stream:
+def add_rows(stream: Stream, table: WeightedTable, seed: int) -> Stream:
     """A stream with the rows of one more call."""
+    X, weights = table.X, table.weights
     n_samples, n_features = X.shape
     n_past, max_rows = len(stream.rows), count_sample_rows(n_features)
     uniform = 1.0 - np.random.RandomState(seed).uniform(size=n_samples)

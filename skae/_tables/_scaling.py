@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.preprocessing import StandardScaler
 
+from skae._tables._checks import list_names
+from skae._tables._moments import Moments, compute_moments
 from skae._tables._reading import (
     CHUNK_BYTES,
     Rows,
@@ -24,16 +25,33 @@ from skae._tables._reading import (
     read_chunks,
     read_columns,
     read_dense,
-    read_numbered_chunks,
     take_rows,
 )
 from skae._tables._weighting import none_if_equal
 
+# Of a robust scaling, in its units: no cell that is farther out is learnt from as it
+# is, or a single one would drown all others. On 47 tables that left the area under the
+# ROC curve what it was, on average: +.001 (standard error .001) on clean rows and +.002
+# (.003) on contaminated ones. So did 100, but a single cell still cost detections.
+ROBUST_LIMIT = 20.0
+
+# What varies by no more than a few spacings of the input's floats does not vary. It is
+# measured in its raw unit, like a constant, but at least in so many of these spacings,
+# in float32 about 4e-4 of the value, or the last digit of a large number would be an
+# alarm.
+NOISE_SPACINGS = 4
+UNIT_SPACINGS = 4096
+
 
 class Scaling(NamedTuple):
-    """What the columns' units are to the network's, and what stands for a gap."""
+    """What the columns' units are to the network's, and what stands for a gap.
 
-    center: NDArray[np.float64]  # (n_features,)
+    A center is a value of its column and a remainder: one float64 would be exact to 256
+    only where time is in nanoseconds.
+    """
+
+    pivot: NDArray[np.float64]  # (n_features,)
+    remainder: NDArray[np.float64]
     scale: NDArray[np.float64]
     mask_values: NDArray[np.float64]  # the mean of each column, in the network's units
 
@@ -44,25 +62,44 @@ class Scaling(NamedTuple):
         """The scaling that leaves rows as they are."""
         zeros = np.zeros(n_features)
         values = zeros if mask_values is None else mask_values
-        return cls(zeros, np.ones(n_features), values)
+        return cls(zeros, zeros, np.ones(n_features), values)
+
+    @property
+    def center(self) -> NDArray[np.float64]:
+        """As exact as one float64 can be."""
+        return self.pivot + self.remainder
 
     def undo(self, scaled: NDArray[np.float64]) -> NDArray[np.float64]:
         """Rows of the network in the user's units, in their place."""
         scaled *= self.scale
-        scaled += self.center
+        scaled += self.remainder
+        scaled += self.pivot
         return scaled
 
 
 class ScaledRows:
-    """Rows of a table in the network's units, computed when they are read."""
+    """Rows of a table in the network's units, computed when they are read.
 
-    def __init__(self, X: Table, scaling: Scaling, weights: Weights = None):
+    With a limit, no cell is read as more than that, or as less than minus that.
+    """
+
+    def __init__(
+        self,
+        X: Table,
+        scaling: Scaling,
+        weights: Weights = None,
+        limit: float = np.inf,
+    ):
         self.X = X
         self.scaling = scaling
         self.weights = weights
+        self.limit = limit
         self.factor = 1.0 / scaling.scale
         self._is_scaled = bool(
-            np.any(scaling.center != 0.0) or np.any(scaling.scale != 1.0)
+            np.any(scaling.pivot != 0.0)
+            or np.any(scaling.remainder != 0.0)
+            or np.any(scaling.scale != 1.0)
+            or limit < np.inf
         )
 
     @property
@@ -73,7 +110,11 @@ class ScaledRows:
         """Write the given rows to `out`, of float64 or float32, and return it."""
         if self._is_scaled:
             values = read_dense(self.X, rows)
-            values = np.subtract(values, self.scaling.center, dtype=np.float64)
+            values = np.subtract(values, self.scaling.pivot, dtype=np.float64)
+            values -= self.scaling.remainder
+            if self.limit < np.inf:
+                farthest = self.limit * self.scaling.scale
+                np.clip(values, -farthest, farthest, out=values)
             np.multiply(values, self.factor, out=out, casting="same_kind")
         elif (
             isinstance(rows, slice)
@@ -97,18 +138,10 @@ class ScaledRows:
     def compute_range(self) -> tuple[float, float]:
         """The smallest and the largest value."""
         low, high = (
-            (extreme - self.scaling.center) * self.factor
+            ((extreme - self.scaling.pivot) - self.scaling.remainder) * self.factor
             for extreme in compute_extremes(self.X)
         )
         return float(np.fmin.reduce(low)), float(np.fmax.reduce(high))
-
-    def compute_means(self) -> NDArray[np.float64]:
-        """Mean of each column in the user's units; 0 where all cells are missing."""
-        if self.weights is not None or self.has_missing:
-            return _compute_observed_moments(self.X, self.weights)[0]
-        sums = (chunk.sum(axis=0, dtype=np.float64) for chunk in read_chunks(self.X))
-        means: NDArray[np.float64] = sum(sums) / self.shape[0]
-        return means
 
     def kept_if_small(self) -> ScaledRows:
         """The same rows, scaled once and for all where float32 takes little memory."""
@@ -122,23 +155,35 @@ class ScaledRows:
         """Some of the rows, in ascending order, with their weights or with others."""
         if weights is None and self.weights is not None:
             weights = self.weights[rows]
-        return ScaledRows(take_rows(self.X, rows), self.scaling, weights)
+        return ScaledRows(take_rows(self.X, rows), self.scaling, weights, self.limit)
+
+    def without_limit(self) -> ScaledRows:
+        """The same rows as they are."""
+        return ScaledRows(self.X, self.scaling, self.weights)
 
 
-def scale_rows(table: WeightedTable, method: str | None) -> ScaledRows:
-    """Rows by the scaling that they themselves give."""
+def find_limit(method: str | None) -> float:
+    """How far out cells are learnt from as they are, by a scaling of this kind."""
+    return ROBUST_LIMIT if method == "robust" else np.inf
+
+
+def scale_rows(
+    table: WeightedTable, method: str | None, moments: Moments | None = None
+) -> ScaledRows:
+    """Rows to learn from, by the scaling that they themselves give."""
     weights = none_if_equal(table.weights)
-    center, scale = fit_scaling(table.X, method, weights)
-    rows = ScaledRows(table.X, Scaling(center, scale, np.zeros(len(center))), weights)
-    means = (rows.compute_means() - center) * rows.factor
-    rows.scaling = rows.scaling._replace(mask_values=means)
-    return rows
+    scaling = fit_scaling(table.X, method, weights, moments, table.names)
+    return ScaledRows(table.X, scaling, weights, find_limit(method))
 
 
 def fit_scaling(
-    X: Table, scaling: str | None, weights: Weights = None
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Center and scale of each column; a column without spread gets scale 1.
+    X: Table,
+    method: str | None,
+    weights: Weights = None,
+    moments: Moments | None = None,
+    names: Sequence[Any] = (),
+) -> Scaling:
+    """Center, scale and mean of each column; one without spread gets scale 1.
 
     Missing cells are left out; a column of nothing else gets center 0 and scale 1.
 
@@ -146,39 +191,70 @@ def fit_scaling(
     ----------
     X : {ndarray, CSR} of shape (n_samples, n_features)
         May be a memory map: it is read, or made dense, a chunk at a time.
-    scaling : {"standard", "minmax", "robust"} or None
+    method : {"standard", "minmax", "robust"} or None
         Mean and standard deviation; minimum and range; median and interquartile range
         (the standard deviation where at least half of a column is one value); or
         none.
     weights : ndarray of shape (n_samples,), default=None
         What each row counts; positive. Minimum and range do not depend on it.
-
-    Returns
-    -------
-    center, scale : ndarrays of shape (n_features,)
+    moments : Moments, default=None
+        Of X by weight, if they are known.
+    names : sequence, default=()
+        Of the columns, for errors.
     """
-    n_samples, n_features = X.shape
-    if scaling is None:
-        return np.zeros(n_features), np.ones(n_features)
-    with np.errstate(over="ignore", invalid="ignore"):  # `_checked` reports it
-        if scaling == "minmax":
-            low, high = (extreme.astype(float) for extreme in compute_extremes(X))
-            is_missing = np.isnan(low)
-            low[is_missing] = high[is_missing] = 0.0
-            return _checked(low, high - low)
-        mean, deviation = _compute_moments(X, weights)
-        if scaling == "standard":
-            return _checked(mean, deviation)
-        quartiles = np.empty((3, n_features))
-        n_at_once = max(1, CHUNK_BYTES // (8 * n_samples))
-        for columns, values in read_columns(X, n_at_once):
-            values = values.astype(np.float64)
-            values[:, np.isnan(values).all(axis=0)] = 0.0
-            quartiles[:, columns] = compute_quantiles(
-                values, [0.25, 0.5, 0.75], weights
-            )
-        low, median, high = quartiles
-        return _checked(median, np.where(high > low, high - low, deviation))
+    moments = moments or compute_moments(X, weights)
+    pivot, mean = moments.pivot, moments.mean
+    if method is None:
+        return Scaling.of_nothing(len(pivot), pivot + mean)
+    with np.errstate(over="ignore", invalid="ignore"):  # reported below
+        remainder = mean
+        if method == "minmax":
+            pivot, remainder = moments.low, np.zeros(len(pivot))
+            mean = mean + (moments.pivot - pivot)
+            spread = moments.high - moments.low
+        elif method == "robust":
+            remainder, spread, mean = _compute_quartiles(X, weights, moments)
+        else:
+            spread = moments.deviation
+        center = pivot + remainder
+        _check_spreads(center, spread, names)
+        scale = _choose_scales(X, center, spread)
+    return Scaling(pivot, remainder, scale, (mean - remainder) * (1.0 / scale))
+
+
+def _compute_quartiles(
+    X: Table, weights: Weights, moments: Moments
+) -> tuple[NDArray[np.float64], ...]:
+    """Median, spread and mean of the cells minus their pivots.
+
+    The mean is one of cells that are brought within the limit.
+    """
+    medians, spreads, means = np.zeros((3, X.shape[1]))
+    n_at_once = max(1, CHUNK_BYTES // (8 * X.shape[0]))
+    for columns, values in read_columns(X, n_at_once):
+        values = np.subtract(values, moments.pivot[columns], dtype=np.float64)
+        values[:, np.isnan(values).all(axis=0)] = 0.0
+        low, median, high = compute_quantiles(values, [0.25, 0.5, 0.75], weights)
+        deviation = moments.deviation[columns]
+        spread = np.where(high > low, high - low, deviation)
+        values -= median
+        np.clip(values, -ROBUST_LIMIT * spread, ROBUST_LIMIT * spread, out=values)
+        medians[columns], spreads[columns] = median, spread
+        means[columns] = median + _compute_means(values, weights)
+    return medians, spreads, means
+
+
+def _compute_means(
+    values: NDArray[np.float64], weights: Weights
+) -> NDArray[np.float64]:
+    """Of the observed cells of each column, in each of which there are some."""
+    if weights is None:
+        means: NDArray[np.float64] = np.nanmean(values, axis=0)
+        return means
+    columns = weights[:, np.newaxis]
+    totals = np.sum(columns * ~np.isnan(values), axis=0)
+    means = np.nansum(columns * values, axis=0) / totals
+    return means
 
 
 def compute_quantiles(
@@ -202,50 +278,75 @@ def compute_quantiles(
     return np.take_along_axis(values, np.array(firsts), axis=0)
 
 
-def _compute_moments(
-    X: Table, weights: Weights
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and standard deviation of each column; what overflows is infinite."""
-    if weights is not None or has_missing_cells(X):
-        return _compute_observed_moments(X, weights)
-    standard = StandardScaler()
-    for chunk in read_chunks(X):
-        standard.partial_fit(chunk.astype(np.float64))
-    is_finite = np.isfinite(standard.var_)
-    return standard.mean_, np.where(is_finite, standard.scale_, np.inf)
-
-
-def _compute_observed_moments(
-    X: Table, weights: Weights
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The same with weights, without missing cells; 0 in a column of nothing else.
-
-    `StandardScaler` takes NaN, but none in a column that starts with a chunk of it.
-    """
-    columns = np.ones((X.shape[0], 1)) if weights is None else weights[:, np.newaxis]
-    totals, sums, squares = np.zeros((3, X.shape[1]))
-    for rows, chunk in read_numbered_chunks(X):
-        totals += np.sum(columns[rows] * ~np.isnan(chunk), axis=0)
-        sums += np.nansum(columns[rows] * chunk, axis=0)
-    totals[totals == 0.0] = 1.0
-    means = sums / totals
-    for rows, chunk in read_numbered_chunks(X):
-        residuals = np.subtract(chunk, means, dtype=np.float64)
-        squares += np.nansum(columns[rows] * np.square(residuals), axis=0)
-    return means, np.sqrt(squares / totals)
-
-
-def _checked(
-    center: NDArray[np.float64], spread: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Center and scale, or an error that names the columns whose spread overflows."""
+def _check_spreads(
+    center: NDArray[np.float64], spread: NDArray[np.float64], names: Sequence[Any]
+) -> None:
+    """Raise where a center or a spread overflows."""
     overflows = ~(np.isfinite(center) & np.isfinite(spread))
     if overflows.any():
         raise ValueError(
             "The spread of each column must be a finite float64 number; it overflows "
-            f"in column(s) {np.flatnonzero(overflows).tolist()}. Divide their values "
-            "by a power of ten before fitting."
+            f"in {list_names(np.flatnonzero(overflows), names)}. Divide the values by "
+            "a power of ten before fitting, or set those that are none to NaN."
         )
-    limits = np.finfo(np.float64)
-    is_noise = spread <= np.maximum(10 * limits.eps * np.abs(center), limits.tiny)
-    return center, np.where(is_noise, 1.0, spread)
+
+
+def _choose_scales(
+    X: Table, center: NDArray[np.float64], spread: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The spreads, and 1 where there is none, or only that of rounding."""
+    scale = np.where(spread > np.finfo(np.float64).tiny, spread, 1.0)
+    columns, spacings = find_rounded(X, center, spread)
+    scale[columns] = np.maximum(1.0, UNIT_SPACINGS * spacings)
+    return scale
+
+
+def find_rounded(
+    X: Table, center: NDArray[np.float64], spread: NDArray[np.float64]
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Columns that vary by no more than rounding, and by how much floats differ there.
+
+    X is read only if a column is suspicious.
+    """
+    kinds = np.float32, np.float64
+    coarsest = np.max([_compute_spacings(center, kind) for kind in kinds], axis=0)
+    (suspects,) = np.nonzero((spread > 0.0) & (spread <= NOISE_SPACINGS * coarsest))
+    if not len(suspects):
+        return suspects, np.empty(0)
+    spacings = _find_rounding(X, suspects, center[suspects])
+    is_noise = spread[suspects] <= NOISE_SPACINGS * spacings
+    return suspects[is_noise], spacings[is_noise]
+
+
+def _find_rounding(
+    X: Table, columns: NDArray[np.intp], center: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """By how much neighbouring floats differ about the centers of some columns.
+
+    Floats of float32, where the column holds no other: a frame of both has come as
+    float64. 0 where all are whole numbers that are exact.
+    """
+    is_whole = is_single = np.ones(len(columns), bool)
+    for chunk in read_chunks(X):
+        cells = chunk[:, columns]
+        limit = 2.0 ** (np.finfo(cells.dtype).nmant + 1)
+        is_missing = np.isnan(cells)
+        is_exact = (cells == np.rint(cells)) & (np.abs(cells) < limit)
+        is_whole = is_whole & np.all(is_missing | is_exact, axis=0)
+        is_rounded = cells == cells.astype(np.float32)
+        is_single = is_single & np.all(is_missing | is_rounded, axis=0)
+        if not (is_whole | is_single).any():
+            break
+    spacings = np.where(
+        is_single,
+        _compute_spacings(center, np.float32),
+        _compute_spacings(center, np.float64),
+    )
+    return np.where(is_whole, 0.0, spacings)
+
+
+def _compute_spacings(values: NDArray[np.float64], kind: type) -> NDArray[np.float64]:
+    """By how much neighbouring floats of a kind differ about these values."""
+    values = np.minimum(np.abs(values), np.finfo(kind).max)
+    spacings: NDArray[np.float64] = np.spacing(values.astype(kind)).astype(np.float64)
+    return spacings

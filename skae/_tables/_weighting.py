@@ -15,7 +15,6 @@ from sklearn.utils.validation import _check_sample_weight
 
 from skae._tables._reading import (
     Table,
-    WeightedTable,
     compute_extremes,
     is_copied,
     read_dense,
@@ -46,38 +45,44 @@ def check_weights(sample_weight: ArrayLike | None, X: Table) -> NDArray[np.float
     return weights
 
 
-def merge_rows(X: Table, weights: NDArray[np.float64]) -> WeightedTable:
+def merge_rows(
+    X: Table, weights: NDArray[np.float64]
+) -> tuple[Table, NDArray[np.float64]]:
     """The distinct rows in canonical order, and the sum of the weights of each.
 
     The order does not depend on the units of the columns, so that what is learnt does
     not. A table that is too large to be copied stays as it is.
     """
     if not is_copied(X):
-        return WeightedTable(X, weights)
+        return X, weights
     positions = _locate(X)
     order = np.argsort(positions, kind="stable")
     if np.diff(positions[order]).all():  # no two rows are equal
-        return WeightedTable(X[order], weights[order])
+        return X[order], weights[order]
     keys = _compute_keys(X)
     order = np.lexsort((weights, *keys, positions))  # weights: sums are canonical, too
     keys = keys[:, order]
     is_first = np.append(True, (keys[:, 1:] != keys[:, :-1]).any(axis=0))
     firsts = np.flatnonzero(is_first)
-    return WeightedTable(X[order[firsts]], np.add.reduceat(weights[order], firsts))
+    return X[order[firsts]], np.add.reduceat(weights[order], firsts)
 
 
 def _locate(X: Table) -> NDArray[np.float64]:
-    """Where each row lies along a random line, in units of the columns' ranges."""
+    """Where each row lies along a random line, in units of the columns' ranges.
+
+    A missing cell is at a place of its own, so that no rows but equal ones meet.
+    """
     low, high = compute_extremes(X)
-    positions = np.empty(X.shape[0])
+    positions, rng = np.empty(X.shape[0]), np.random.RandomState(0)
     with np.errstate(all="ignore"):
         ranges = np.subtract(high, low, dtype=np.float64)
-        slopes = np.random.RandomState(0).uniform(size=X.shape[1]) / ranges
+        slopes = rng.uniform(size=X.shape[1]) / ranges
         slopes[~np.isfinite(slopes)] = 0.0  # constant columns
+        of_missing = -rng.uniform(size=X.shape[1])
         for rows, cells in _read_blocks(X):
             cells -= low
             cells *= slopes
-            cells[np.isnan(cells)] = 0.0
+            np.copyto(cells, of_missing, where=np.isnan(cells))
             positions[rows] = cells.sum(axis=1)
     return positions
 

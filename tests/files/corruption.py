@@ -50,7 +50,7 @@ def split(content):
     return header, arrays
 
 
-def join(header, arrays, *, file_format=2):
+def join(header, arrays, *, file_format=3):
     """A file with a checksum that is right, whatever is in it."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     start = struct.pack("<II", file_format, len(text))
@@ -209,7 +209,8 @@ def make_another(rng, content):
     n_references = int(rng.integers(1, 40))
     size = float(10.0 ** rng.uniform(-3, 3))
     numbers = {
-        "_center": rng.normal(size=n_features),
+        "_pivot": rng.normal(size=n_features),
+        "_remainder": rng.normal(size=n_features),
         "_scale": rng.uniform(0.1, 10, size=n_features),
         "_weights": rng.normal(size=(n_networks, n_weights)).astype("f4") * size,
         "_mask_values": rng.normal(size=n_features),
@@ -242,7 +243,7 @@ def make_bomb(rng, content):
         return join(opening.encode() * int(rng.integers(100, 60_000)), arrays)
     elif action == 5:
         length = int(rng.integers(2**16, 2**32))
-        return seal(struct.pack("<II", 2, length) + content[N_UNCHECKED + 8 :])
+        return seal(struct.pack("<II", 3, length) + content[N_UNCHECKED + 8 :])
     else:
         header["parameters"]["loss"] = [[]] * int(rng.integers(1_000, 100_000))
     return join(header, arrays)
@@ -259,7 +260,8 @@ def pack_many_networks(rng, content):
         "_architecture.hidden_layer_sizes": [1],
     }
     numbers = {
-        "_center": np.zeros(1),
+        "_pivot": np.zeros(1),
+        "_remainder": np.zeros(1),
         "_scale": np.ones(1),
         "_weights": np.ones((n_networks, 4), "f4"),
         "_mask_values": np.zeros(1),

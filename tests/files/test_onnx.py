@@ -176,6 +176,17 @@ def test_copies_of_references_far_from_0_are_the_same_rows(n_columns, make_detec
     assert_onnx_agrees(detector, X, 1e-9)
 
 
+@pytest.mark.parametrize("scaling", ["standard", "minmax", "robust"])
+def test_remainder_of_a_large_center_is_in_the_graph(scaling, make_detector):
+    """Nanoseconds, of which one float64 of that size is good to 256."""
+    rng = np.random.RandomState(0)
+    times = 1_750_000_000_000_000_000 + rng.randint(0, 700_000, size=300)
+    X = np.c_[times, rng.normal(size=(300, 2))]
+    detector = make_detector(scaling=scaling, score_method="neighbors").fit(X)
+    assert scaling == "minmax" or detector._model.remainder[0] != 0.0
+    assert_onnx_agrees(detector, X, 1e-9)
+
+
 def test_row_that_overflows_or_is_not_finite_is_the_least_normal(
     make_detector, correlated_rows
 ):

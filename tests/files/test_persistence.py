@@ -277,9 +277,10 @@ def test_anything_but_the_detector_itself_is_a_type_error(make, tmp_path):
         skae.save(make(), tmp_path / "detector.skae")
 
 
-def test_release_reads_the_file_of_format_2_and_gives_its_scores():
-    detector = skae.load(FIXTURES / "detector_format_2.skae")
-    expected = np.load(FIXTURES / "scores_format_2.npz")
+@pytest.mark.parametrize("file_format", [2, 3])
+def test_release_reads_the_files_of_earlier_ones_and_gives_their_scores(file_format):
+    detector = skae.load(FIXTURES / f"detector_format_{file_format}.skae")
+    expected = np.load(FIXTURES / f"scores_format_{file_format}.npz")
     X = pd.DataFrame(expected["X"], columns=["length", "mass", "Å", "two words", "a,b"])
     np.testing.assert_allclose(
         detector.score_samples(X), expected["scores"], rtol=1e-12, atol=0
@@ -339,8 +340,8 @@ def edit(*path, value):
         (edit("values", "_architecture.activation", value="os.system"), "Keras knows"),
         (edit("values", "_architecture.hidden_layer_sizes", value=[8, 3]), "_weights"),
         (edit("values", "__class__", value="os.system"), "'__class__' is unknown"),
-        (edit("arrays", "_center", value=["<f8", [10**12]]), "not as long"),
-        (edit("arrays", "_center", value=["|O", [5]]), "one of the types"),
+        (edit("arrays", "_pivot", value=["<f8", [10**12]]), "not as long"),
+        (edit("arrays", "_pivot", value=["|O", [5]]), "one of the types"),
         (edit("values", value=[]), "'values' must be"),
         (lambda header: header["values"].pop("offset_"), "'offset_' is missing"),
         (lambda header: header.pop("parameters"), "'parameters' is missing"),
@@ -356,7 +357,7 @@ def test_edited_file_with_a_right_checksum_is_an_error_that_says_what_is_wrong(
 @pytest.mark.parametrize(
     "name, number",
     [
-        ("_center", np.nan),
+        ("_pivot", np.nan),
         ("_weights", np.inf),
         ("_neighborhood.references", -np.inf),
         ("loss_curve_", np.nan),
@@ -393,7 +394,7 @@ def test_nothing_that_a_file_names_is_imported(tmp_path, load_edited, monkeypatc
 def test_corrupted_file_is_refused_or_a_working_detector_and_takes_little_memory(
     kind, tmp_path
 ):
-    content = (FIXTURES / "detector_format_2.skae").read_bytes()
+    content = (FIXTURES / "detector_format_3.skae").read_bytes()
     rng = np.random.default_rng(0)
     for _ in range(20):
         path = tmp_path / "corrupted.skae"
@@ -405,7 +406,7 @@ def test_corrupted_file_is_refused_or_a_working_detector_and_takes_little_memory
 
 @pytest.mark.slow
 def test_file_with_any_value_replaced_is_refused_or_a_working_detector(tmp_path):
-    content = (FIXTURES / "detector_format_2.skae").read_bytes()
+    content = (FIXTURES / "detector_format_3.skae").read_bytes()
     header, arrays = corruption.split(content)
     path = tmp_path / "edited.skae"
     n_files = 0

@@ -11,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 import skae
 from skae import AutoencoderOutlierDetector
+from skae._tables._reading import WeightedTable
 from skae._tables._sample import add_rows, start_stream
 
 
@@ -180,7 +181,9 @@ def test_sample_of_a_stream_is_bounded_and_fair():
         stream = start_stream(1000, seed, follows_fit=False)
         for call in range(20):
             X = np.full((1000, 1000), call, np.float32)
-            stream = add_rows(stream, X, np.ones(1000), seed=1000 * seed + call)
+            stream = add_rows(
+                stream, WeightedTable(X, np.ones(1000)), seed=1000 * seed + call
+            )
         assert stream.rows.shape == (4000, 1000)
         assert stream.counts.sum() == pytest.approx(20_000, rel=0.05)
         often += np.bincount(stream.rows[:, 0].astype(int), minlength=20)
@@ -194,7 +197,7 @@ def test_heavy_row_is_never_lost(n_columns):
     weights = np.r_[20_000.0, np.ones(20_000)]
     X = np.r_[np.zeros((1, n_columns)), np.ones((20_000, n_columns))]
     for seed, rows in enumerate(np.array_split(np.arange(20_001), 7)):
-        stream = add_rows(stream, X[rows], weights[rows], seed)
+        stream = add_rows(stream, WeightedTable(X[rows], weights[rows]), seed)
     assert len(stream.rows) == 8000 if n_columns == 500 else 10_000
     is_heavy = (stream.rows == 0).all(axis=1)
     assert stream.counts[is_heavy].sum() == 20_000

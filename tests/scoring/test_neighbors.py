@@ -126,6 +126,36 @@ def test_copy_of_a_training_row_is_judged_as_that_row(copy, offset, make_detecto
     assert (detector.predict(copy(X)) != labels).mean() <= (0.01 if offset else 0.0)
 
 
+@pytest.mark.parametrize("offset", [1e3, 1e6, 1e9])
+def test_rows_far_from_0_are_no_copies_of_each_other(offset, make_detector):
+    """Though they differ by little of their values: the scores stay what they were."""
+    X = np.random.RandomState(0).normal(size=(400, 3))
+    detector = make_detector(epochs=2)
+    expected = clone(detector).fit(X).score_samples(X)
+    scores = detector.fit(X + offset).score_samples(X + offset)
+    np.testing.assert_allclose(scores, expected, rtol=1e-4)
+
+
+def test_whole_numbers_are_copies_only_if_they_are_equal(make_detector):
+    """Of 20,000 that lie close to each other, wherever 0 is."""
+    X = np.random.RandomState(0).randint(20_000, size=(600, 1)).astype(float)
+    detector = make_detector(epochs=2)
+    scores = [
+        clone(detector).fit(X + offset).score_samples(X + offset)
+        for offset in (0.0, 2.0**30, 2.0**45)
+    ]
+    np.testing.assert_array_equal(scores[1:], [scores[0]] * 2)
+
+
+def test_large_whole_numbers_in_float32_are_copies(make_detector):
+    """Above 2^24 they are rounded there."""
+    X = np.random.RandomState(0).randint(10**9, size=(200, 2)).astype(float)
+    detector = make_detector(contamination=0.1).fit(X)
+    copies = X.astype(np.float32)
+    assert (copies != X).any()
+    np.testing.assert_array_equal(detector.predict(copies), detector.predict(X))
+
+
 def test_row_that_is_the_only_reference_scores_0(make_detector):
     detector = make_detector(epochs=1).fit(np.array([[1.0, 2.0]]))
     assert detector.score_samples([[1.0, 2.0]]) == 0.0
@@ -142,7 +172,7 @@ def test_row_that_is_the_only_reference_scores_0(make_detector):
 )
 def test_no_row_that_was_never_seen_is_more_normal_than_a_tenth_of_the_data(X):
     X = np.asarray(X, float)
-    detector = AutoencoderOutlierDetector(random_state=0, contamination=0.01).fit(X)
+    detector = AutoencoderOutlierDetector(random_state=0).fit(X)
     rows, counts = np.unique(X, axis=0, return_counts=True)
     common = detector.score_samples(rows[counts >= 0.1 * len(X)])
     grid = np.stack(np.meshgrid(*[[-1.0, 0.0, 0.5, 1.0, 2.0]] * X.shape[1]), -1)

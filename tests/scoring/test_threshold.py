@@ -248,6 +248,86 @@ def test_just_enough_rows_calibrate(make_detector, correlated_rows):
     assert len(detector.calibrate(correlated_rows[100:109]).calibration_scores_) == 9
 
 
+# ------------------------------------------------------------------- rows that tie
+
+
+def flag(scores, contamination, weights=None):
+    """The share of the rows that are flagged, by weight."""
+    offset = compute_offset(scores, contamination, weights)
+    is_flagged = scores < offset
+    return np.average(is_flagged, weights=weights)
+
+
+@pytest.mark.parametrize("is_merged", [False, True])
+@pytest.mark.parametrize(
+    "contamination, share, tied",
+    [(0.01, 0, 20), (0.09, 0, 20), (0.15, 20, 20), (0.3, 20, 30), (0.4, 50, 30)],
+)
+def test_ties_are_flagged_all_or_none_whichever_is_nearer(
+    contamination, share, tied, is_merged
+):
+    scores, counts = np.array([-1.0, -3.0, -2.0]), np.array([2500, 1000, 1500])
+    weights = counts.astype(float)
+    if not is_merged:
+        scores, weights = np.repeat(scores, counts), None
+    with pytest.warns(
+        UserWarning,
+        match=f"contamination={contamination} .*; {share} % are.*{tied} % share one",
+    ):
+        assert flag(scores, contamination, weights) == share / 100
+
+
+@pytest.mark.parametrize("contamination", [0.2, 0.5])
+def test_share_that_ties_allow_draws_no_warning(contamination):
+    scores = np.repeat([-3.0, -2.0, -1.0], [1000, 1500, 2500])
+    assert flag(scores, contamination) == contamination
+
+
+def test_few_ties_draw_no_warning():
+    """Two rows more or less of 100."""
+    scores = -np.random.RandomState(0).lognormal(size=2000)
+    order = np.argsort(scores)
+    for n_alike in (2, 4):
+        tied = scores.copy()
+        tied[order[100 - n_alike // 2 : 100 + n_alike // 2]] = scores[order[100]]
+        assert abs(flag(tied, 0.05) - 0.05) < 0.0011
+
+
+@pytest.mark.parametrize("unit", [1.0, 1 / 8, 1e-3])
+def test_heavy_row_is_flagged_with_all_its_weight_or_not_at_all(unit):
+    scores, weights = np.array([-9.0, -2.0, -1.0, -0.5]), [300.0, 1.0, 500.0, 199.0]
+    with pytest.warns(UserWarning, match="0 % are flagged, because 30 % share"):
+        assert flag(scores, 0.1, unit * np.array(weights)) == 0.0
+
+
+def test_least_of_few_rows_is_flagged_whatever_the_share():
+    scores = -np.random.RandomState(0).lognormal(size=30)
+    assert flag(scores, 0.001) == pytest.approx(1 / 30)
+
+
+def test_none_that_are_flagged_are_so_elsewhere():
+    """Where their scores differ in the last digit."""
+    scores = np.repeat([-3.0, -1.0], 500)
+    with pytest.warns(UserWarning, match="0 % are flagged"):
+        offset = compute_offset(scores, 0.01)
+    assert not (scores * (1 + 1e-12) < offset).any()
+
+
+def test_neighbouring_floats_are_told_apart():
+    scores = -np.array([1.0, np.nextafter(1.0, 0.0), *np.linspace(0.9, 0.5, 8)])
+    assert flag(scores, 0.1) == 0.1
+
+
+def test_fit_says_which_share_of_equal_rows_is_flagged(make_detector):
+    X = np.repeat(np.eye(3), [250, 150, 100], axis=0)
+    with pytest.warns(UserWarning, match="0 % are flagged") as record:
+        detector = make_detector(contamination=0.01).fit(X)
+    assert record[0].filename == __file__
+    assert (detector.predict(X) == 1).all()
+    detector.set_params(contamination="auto").fit(X)
+    assert np.mean(detector.predict(X) == -1) <= 0.2
+
+
 # ------------------------------------------------------- rows held back inside fit
 
 

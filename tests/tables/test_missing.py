@@ -14,8 +14,8 @@ from sklearn.utils import get_tags
 
 import skae
 from skae import AutoencoderOutlierDetector
-from skae._tables._reading import CHUNK_BYTES, WeightedTable
-from skae._tables._scaling import fit_scaling, scale_rows
+from skae._tables._reading import CHUNK_BYTES
+from skae._tables._scaling import fit_scaling
 
 CONFIGURATIONS = [
     {},
@@ -229,8 +229,8 @@ def test_column_with_nothing_observed_is_of_no_account(
 ):
     X = correlated_rows / correlated_rows.std(axis=0)
     X[:, 2] = np.nan
-    center, scale = fit_scaling(X, scaling)
-    assert (center[2], scale[2]) == (0.0, 1.0)
+    found = fit_scaling(X, scaling)
+    assert (found.center[2], found.scale[2]) == (0.0, 1.0)
     with pytest.warns(UserWarning, match="no observed cell in column 2"):
         detector = make_detector(scaling=scaling, score_method="neighbors").fit(X)
     assert np.isfinite(detector.score_samples(X)).all()
@@ -246,14 +246,15 @@ def test_scaling_leaves_missing_cells_out(scaling):
     X = np.random.default_rng(0).normal(3.0, 2.0, size=(n_rows, n_columns))
     X[:2_500, 1] = np.nan
     X[::2, 2] = np.nan
-    center, scale = fit_scaling(X, scaling)
-    means = scale_rows(WeightedTable(X, np.ones(n_rows)), scaling).scaling.mask_values
+    found = fit_scaling(X, scaling)
+    center, scale = found.center, found.scale
     for j in range(3):
         observed = X[~np.isnan(X[:, j]), j][:, np.newaxis]
         expected = fit_scaling(observed, scaling)
-        np.testing.assert_allclose([center[j], scale[j]], np.ravel(expected))
+        np.testing.assert_allclose(center[j], expected.center)
+        np.testing.assert_allclose(scale[j], expected.scale)
         np.testing.assert_allclose(
-            means[j], (observed.mean() - center[j]) / scale[j], atol=1e-12
+            found.mask_values[j], (observed.mean() - center[j]) / scale[j], atol=1e-12
         )
 
 
