@@ -66,7 +66,7 @@ def main():
     arguments = parser.parse_args()
 
     _report.print_header(__doc__, ("skae", "numpy", "scikit-learn"))
-    fixture = ROOT / "tests" / "fixtures" / "detector_format_1.skae"
+    fixture = ROOT / "tests" / "files" / "fixtures" / "detector_format_3.skae"
     content = fixture.read_bytes()
     lines = [("", "files", "refused", "work", "wrong", "memory")]
     all_wrong = []

@@ -497,9 +497,10 @@ class AutoencoderOutlierDetector(
         UserWarning
             If the scaled columns leave the range of the output activation, if all cells
             of a row are missing (it is left out) or of a column (nothing is learnt
-            about it), if all dates of a column lie within a tenth of a millisecond, or
-            if so many rows share a score that more or fewer than the share in
-            `contamination` are flagged.
+            about it), if one value that looks like the sign of a missing one makes up
+            the variance of a column, if all dates of a column lie within a tenth of a
+            millisecond, or if so many rows share a score that clearly more or fewer
+            than the share in `contamination` are flagged.
         """
         blank = self._make_blank()
         table = self._read(X, sample_weight, seen_by=blank)

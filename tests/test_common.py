@@ -69,7 +69,6 @@ def test_quick_detector_passes_each_check_of_scikit_learn(estimator, check):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:output_activation='sigmoid' stays within")
-@pytest.mark.filterwarnings("ignore:contamination=0.1 asks for")  # of repeated rows
 @parametrize_with_checks(CONFIGURATIONS)
 def test_other_configurations_pass_each_check_of_scikit_learn(estimator, check):
     run(check, estimator)

@@ -15,7 +15,7 @@ import pytest
 import skae
 
 FIXTURES = Path(__file__).parent / "files" / "fixtures"
-PATH = FIXTURES / "detector_format_2.skae"
+PATH = FIXTURES / "detector_format_3.skae"
 
 pytestmark = pytest.mark.filterwarnings("ignore:X does not have valid feature names")
 
@@ -29,7 +29,7 @@ def detector():
 @pytest.fixture(scope="module")
 def known():
     """Nine rows, three of them far out, and their scores."""
-    with np.load(FIXTURES / "scores_format_2.npz") as arrays:
+    with np.load(FIXTURES / "scores_format_3.npz") as arrays:
         return arrays["X"], arrays["scores"]
 
 

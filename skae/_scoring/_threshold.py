@@ -25,7 +25,7 @@ AUTO_SHAPE = 3.0  # for each column; 2.5 to 6 would do (benchmarks/toy_sets.py)
 SMALLEST_DEVIATION = 2e-6  # of logarithms; below it, half of the rows score alike
 AUTO_SHARE = 0.01  # an outlier detector flags some of any rows
 
-TOLERATED_GAP = 0.1  # between the share that is asked for and what ties allow, of it
+TOLERATED_GAP = 2.0  # standard deviations of such a count
 SAME_SCORE = 1e-9  # relative: other machines differ in the last digits
 ROUNDING = 1e-9
 
@@ -146,7 +146,8 @@ def _split_off(values: NDArray[np.float64], share: float, weights: Weights) -> _
 def _warn_of_ties(split: _Split, contamination: float) -> None:
     """Warn if clearly more or fewer rows than were asked for are flagged."""
     gap = abs(split.share - contamination)
-    if gap > max(split.row_share, TOLERATED_GAP * contamination) * (1.0 + ROUNDING):
+    scatter = math.sqrt(contamination * split.row_share)  # of a count of rows
+    if gap > max(split.row_share, TOLERATED_GAP * scatter) * (1.0 + ROUNDING):
         warnings.warn(
             f"contamination={contamination!r} asks for {100 * contamination:.3g} % of "
             f"the rows, by weight; {100 * split.share:.3g} % are flagged, because "

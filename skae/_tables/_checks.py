@@ -76,7 +76,7 @@ def warn_of_columns(table: WeightedTable, moments: Moments, stacklevel: int) -> 
     unobserved = np.flatnonzero(moments.total == 0.0)
     if len(unobserved):
         _warn(
-            f"X has no observed cell in {list_names(unobserved, names)}: nothing is "
+            f"X has no observed cell in {_list_names(unobserved, names)}: nothing is "
             "learnt about such a column. A later value there is compared with about 0, "
             "in its own units, and a large one raises an alarm. Leave the column out.",
             stacklevel + 1,
@@ -87,7 +87,7 @@ def warn_of_columns(table: WeightedTable, moments: Moments, stacklevel: int) -> 
     if is_crowded.any():
         _warn(
             f"X has dates that all lie within {MIN_SPREAD:g} seconds in "
-            f"{list_names(np.flatnonzero(is_crowded), names)}. They are read as "
+            f"{_list_names(np.flatnonzero(is_crowded), names)}. They are read as "
             "seconds since 1970, exact to 2.4e-07: pass durations since one of them "
             "instead.",
             stacklevel + 1,
@@ -111,7 +111,7 @@ def _describe(sentinels: Sequence[Sentinel], names: Sequence[Any]) -> str:
     """Each column by its name, with the value and its share of the variance."""
     return _list(
         [
-            f"{list_names([found.column], names)} (the value {found.value:g} has "
+            f"{_list_names([found.column], names)} (the value {found.value:g} has "
             f"{_floor(found.share)} of it)"
             for found in sentinels
         ]
@@ -133,9 +133,9 @@ def _find_unobserved(X: Table, columns: NDArray[np.intp]) -> NDArray[np.intp]:
     return columns
 
 
-def list_names(columns: Iterable[int], names: Sequence[Any]) -> str:
+def _list_names(columns: Iterable[int], names: Sequence[Any]) -> str:
     """Columns by their names, or by their numbers where they have none."""
-    known = names if len(names) else range(2**31)
+    known = names if len(names) else range(max(columns, default=0) + 1)
     return _list([f"column {known[j]!r}" for j in columns])
 
 

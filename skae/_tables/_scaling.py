@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from skae._tables._checks import list_names
 from skae._tables._moments import Moments, compute_moments
 from skae._tables._reading import (
     CHUNK_BYTES,
@@ -284,10 +283,12 @@ def _check_spreads(
     """Raise where a center or a spread overflows."""
     overflows = ~(np.isfinite(center) & np.isfinite(spread))
     if overflows.any():
+        numbers = np.flatnonzero(overflows).tolist()
+        columns = [names[j] for j in numbers] if len(names) else numbers
         raise ValueError(
             "The spread of each column must be a finite float64 number; it overflows "
-            f"in {list_names(np.flatnonzero(overflows), names)}. Divide the values by "
-            "a power of ten before fitting, or set those that are none to NaN."
+            f"in column(s) {columns!r}. Divide the values by a power of ten before "
+            "fitting, or set those that are none to NaN."
         )
 
 
