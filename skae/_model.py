@@ -115,9 +115,13 @@ class Model:
         """From the user's units to the network's and back."""
         return Scaling(self.pivot, self.remainder, self.scale, self.mask_values)
 
+    @cached_property
+    def _no_rows(self) -> ScaledRows:
+        return ScaledRows(np.empty((0, len(self.scale))), self.scaling)
+
     def read(self, X: Table) -> ScaledRows:
         """Rows in the network's units."""
-        return ScaledRows(X, self.scaling)
+        return self._no_rows.replaced_by(X)
 
     def score(self, X: Table) -> NDArray[np.float64]:
         """The score of each row; 0 for one without any observed cell."""
@@ -129,7 +133,8 @@ class Model:
 
         self._share_out(len(scores), work)
         # A row so far out that its error overflows is the least normal of all.
-        return np.nan_to_num(scores, copy=False, nan=LOWEST_SCORE, neginf=LOWEST_SCORE)
+        scores[~(scores >= LOWEST_SCORE)] = LOWEST_SCORE
+        return scores
 
     def _compute_anomaly(
         self,
