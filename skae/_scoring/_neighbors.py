@@ -427,11 +427,12 @@ def _compare(
     distances = measure_distances(rows, view, references, copies)
     n_nearest = min(count_neighbors(rows.shape[1]), distances.shape[1])
     nearest = np.argpartition(distances, n_nearest - 1, axis=1)[:, :n_nearest]
-    for chosen in nearest.T[:, :, np.newaxis]:
+    distances = np.take_along_axis(distances, nearest, axis=1)
+    for i, chosen in enumerate(nearest.T):
         cells, residuals = (
-            np.abs(values - half.values[chosen[:, 0]])
+            np.abs(values - half.values[chosen])
             for values, half in zip(
                 view, (references.cells, references.residuals), strict=True
             )
         )
-        yield cells, residuals, np.take_along_axis(distances, chosen, axis=1)
+        yield cells, residuals, distances[:, i : i + 1]
