@@ -58,7 +58,7 @@ from skae._tables._reading import (
     warn_if_unobserved,
 )
 from skae._tables._sample import Stream, add_rows, draw_sample, start_stream
-from skae._tables._weighting import check_weights, merge_rows, none_if_equal
+from skae._tables._weighting import check_weights, merge_rows
 from skae._version import __version__
 
 if TYPE_CHECKING:
@@ -657,7 +657,7 @@ class AutoencoderOutlierDetector(
         contamination = self.contamination
         n_columns = None if model.neighborhood is None else table.X.shape[1]
         if calibration is None:
-            scores, weights = model.score(table.X), none_if_equal(table.weights)
+            scores, weights = model.score(table.X), table.weights
             return compute_offset(scores, contamination, weights, n_columns), None
         scores = np.sort(np.repeat(model.score(calibration.X), calibration.counts))
         return compute_calibrated_offset(scores, contamination, n_columns), scores

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
+from skae._tables._checks import show_number
 from skae._tables._moments import compute_moments
 from skae._tables._reading import Table, WeightedTable
 from skae._tables._scaling import find_rounded
@@ -183,7 +184,7 @@ def check_columns(X: Table, names: Sequence[Any]) -> list[Finding]:
         [str(names[j]) for j in np.flatnonzero(~is_observed).tolist()],
         [str(names[j]) for j in np.flatnonzero(is_observed & is_constant).tolist()],
         [str(names[j]) for j in rounded.tolist()],
-        [f"{names[column]}: {value:g}" for column, value, _ in sentinels],
+        [f"{names[found.column]}: {show_number(found.value)}" for found in sentinels],
     ]
     return [
         _list_columns(name, columns, X.shape[1], advice)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import gammainccinv, ndtri
 
 from skae._tables._reading import Table, WeightedTable, Weights, take_rows
-from skae._tables._weighting import merge_rows
+from skae._tables._weighting import merge_rows, none_if_equal
 
 # Without a promised rate, a p-value as small as this must at least be possible.
 COARSEST_P_VALUE = 0.1
@@ -66,6 +66,8 @@ def compute_offset(
         _warn_of_ties(split, float(contamination))
         return split.offset
     at_least = _split_off(scores, AUTO_SHARE, weights).offset
+    if weights is not None:
+        weights = none_if_equal(weights)
     return max(-_compute_normal_limit(-scores, weights, n_columns), at_least)
 
 

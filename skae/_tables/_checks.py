@@ -18,6 +18,7 @@ from skae._tables._sentinels import Sentinel, find_sentinels
 # float64 has the seconds since 1970 to 2.4e-7: too coarse for dates that all lie within
 # less than this.
 MIN_SPREAD = 1e-4
+LAST_DATE = 2.5e14  # in seconds since 1970, about 8 million years
 MAX_LISTED = 10  # columns in a message
 
 WAYS_TO = {
@@ -100,22 +101,28 @@ def warn_of_sentinels(table: WeightedTable, moments: Moments, stacklevel: int) -
     if sentinels:
         _warn(
             "One value, which looks like the sign of a missing or invalid one, makes "
-            f"up the variance of {_describe(sentinels, table.names)}. Beside "
+            f"up the variance of {_describe(sentinels, table)}. Beside "
             "it, all others are the same to the network. Set it to NaN, which marks a "
             "missing cell; if it has been measured, use scaling='robust'.",
             stacklevel + 1,
         )
 
 
-def _describe(sentinels: Sequence[Sentinel], names: Sequence[Any]) -> str:
+def _describe(sentinels: Sequence[Sentinel], table: WeightedTable) -> str:
     """Each column by its name, with the value and its share of the variance."""
-    return _list(
-        [
-            f"{_list_names([found.column], names)} (the value {found.value:g} has "
-            f"{_floor(found.share)} of it)"
-            for found in sentinels
-        ]
-    )
+    parts = []
+    for column, value, share, _ in sentinels:
+        shown = show_number(value)
+        if table.kinds and table.kinds[column] == DATE and abs(value) < LAST_DATE:
+            shown = str(np.datetime64(int(value), "s"))
+        name = _list_names([column], table.names)
+        parts.append(f"{name} (the value {shown} has {_floor(share)} of it)")
+    return _list(parts)
+
+
+def show_number(value: float) -> str:
+    """A number in as many digits as tell it from all others."""
+    return repr(value).removesuffix(".0")
 
 
 def _floor(share: float) -> str:

@@ -210,6 +210,8 @@ def _measure(lengths: NDArray, name: Any) -> NDArray[np.float64]:
 
     To divide nanoseconds since 1970 would round twice: they are no float64 either.
     """
+    if np.isnat(lengths).all():
+        return np.full(lengths.shape, np.nan)
     if np.datetime_data(lengths.dtype)[0] in ("Y", "M", "generic"):
         raise ValueError(
             f"{EXPECTED} column {name!r} holds durations of dtype {lengths.dtype}, "

@@ -26,6 +26,7 @@ from skae._tables._reading import (
     read_dense,
     take_rows,
 )
+from skae._tables._sentinels import find_sentinels
 from skae._tables._weighting import none_if_equal
 
 # Of a robust scaling, in its units: no cell that is farther out is learnt from as it
@@ -232,16 +233,22 @@ def _compute_quartiles(
 ) -> tuple[NDArray[np.float64], ...]:
     """Median, spread and mean of the cells minus their pivots.
 
-    The mean is one of cells that are brought within the limit.
+    Where the quartiles are equal, the spread is the standard deviation, one value that
+    is no measurement left out. The mean is one of cells that are brought within the
+    limit.
     """
     medians, spreads, means = np.zeros((3, X.shape[1]))
+    deviations = moments.deviation.copy()
+    table = WeightedTable(X, np.ones(X.shape[0]) if weights is None else weights)
+    for found in find_sentinels(table, moments):
+        deviations[found.column] = found.deviation_of_others
     n_at_once = max(1, CHUNK_BYTES // (8 * X.shape[0]))
     for columns, values in read_columns(X, n_at_once):
-        values = np.subtract(values, moments.pivot[columns], dtype=np.float64)
+        pivots = moments.pivot[columns]
+        values = np.subtract(values, pivots, dtype=np.float64, order="C")
         values[:, np.isnan(values).all(axis=0)] = 0.0
         low, median, high = compute_quantiles(values, [0.25, 0.5, 0.75], weights)
-        deviation = moments.deviation[columns]
-        spread = np.where(high > low, high - low, deviation)
+        spread = np.where(high > low, high - low, deviations[columns])
         values -= median
         np.clip(values, -ROBUST_LIMIT * spread, ROBUST_LIMIT * spread, out=values)
         medians[columns], spreads[columns] = median, spread
@@ -330,10 +337,11 @@ def _find_rounding(
 ) -> NDArray[np.float64]:
     """By how much neighbouring floats differ about the centers of some columns.
 
-    Floats of float32, where the column holds no other: a frame of both has come as
-    float64. 0 where all are whole numbers that are exact.
+    Floats of float32, where the column holds no other, down to their last bit: a frame
+    of both has come as float64. 0 where all are whole numbers that are exact.
     """
     is_whole = is_single = np.ones(len(columns), bool)
+    uses_last_bit = np.zeros(len(columns), bool)
     for chunk in read_chunks(X):
         cells = chunk[:, columns]
         limit = 2.0 ** (np.finfo(cells.dtype).nmant + 1)
@@ -344,8 +352,10 @@ def _find_rounding(
         is_single = is_single & np.all(is_missing | is_rounded, axis=0)
         if not (is_whole | is_single).any():
             break
+        steps = cells / _compute_spacings(cells, np.float32)
+        uses_last_bit |= np.any(steps % 2.0 == 1.0, axis=0)
     spacings = np.where(
-        is_single,
+        is_single & uses_last_bit,
         _compute_spacings(center, np.float32),
         _compute_spacings(center, np.float64),
     )

@@ -47,6 +47,7 @@ UNMISTAKABLE = np.array(
 )
 # What may be one of few rare values, or a bound that was reached.
 LIKELY = np.array([*_NINES, -128.0, 127.0, 2.0**15 - 1.0, 2.0**16 - 1.0])
+FILLERS = np.concatenate([UNMISTAKABLE, LIKELY])
 
 MIN_CELLS = 8  # of the sample, to tell a spread from
 
@@ -57,6 +58,7 @@ class Sentinel(NamedTuple):
     column: int
     value: float
     share: float  # of the variance
+    deviation_of_others: float
 
 
 def find_sentinels(table: WeightedTable, moments: Moments) -> list[Sentinel]:
@@ -70,26 +72,28 @@ def find_sentinels(table: WeightedTable, moments: Moments) -> list[Sentinel]:
         values = _find_farthest(moments)
         spreads = _measure_spreads(draw_evenly(table.X))
         is_suspect = moments.deviation > 10.0 * spreads  # the others differ by less
-        is_suspect |= _is_among(values, np.concatenate([UNMISTAKABLE, LIKELY]))
+        is_suspect |= _is_among(values, FILLERS)
         is_suspect |= np.abs(values) > HUGE
         (columns,) = np.nonzero(is_suspect & (moments.deviation > 0.0))
         if not len(columns):
             return []
         values = values[columns]
-        shares, is_odd = _compare_with_others(table, moments, columns, values)
+        found = _compare_with_others(table, moments, columns, values)
     return [
-        Sentinel(int(column), float(value), float(share))
-        for column, value, share, odd in zip(
-            columns, values, shares, is_odd, strict=True
+        Sentinel(int(column), float(value), float(share), float(deviation))
+        for column, value, share, deviation, is_odd in zip(
+            columns, values, *found, strict=True
         )
-        if odd and share > SHARE
+        if is_odd and share > SHARE
     ]
 
 
 def _find_farthest(moments: Moments) -> NDArray[np.float64]:
-    """The extreme of each column that is farther from its pivot."""
+    """The extreme of each column farther from its pivot, or the pivot if a filler."""
     low, high, pivot = moments.low, moments.high, moments.pivot
-    return np.where(high - pivot >= pivot - low, high, low)
+    farthest = np.where(high - pivot >= pivot - low, high, low)
+    is_filled = _is_among(pivot, FILLERS) & ((pivot == low) | (pivot == high))
+    return np.where(is_filled, pivot, farthest)
 
 
 def _compare_with_others(
@@ -97,8 +101,8 @@ def _compare_with_others(
     moments: Moments,
     columns: NDArray[np.intp],
     values: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """The share of the variance that values make up, and whether they are none."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+    """Their shares of the variance, deviations of others, and whether they are none."""
     sample = draw_evenly(table.X)[:, columns]
     sample[sample == values] = np.nan
     chunks = _read_others(table.X, columns, values)
@@ -115,7 +119,7 @@ def _compare_with_others(
     is_far &= distance / next_distance > np.square(next_distance / spread)
     is_beyond = (next_distance > 0.0) & (distance > HUGE / FAR * next_distance)
     is_far |= is_beyond & (np.abs(values) > HUGE)
-    return shares, (is_known | is_far) & (others.total > 0.0)
+    return shares, others.deviation, (is_known | is_far) & (others.total > 0.0)
 
 
 def _read_others(

@@ -471,3 +471,15 @@ def test_global_random_state_is_left_alone(make_detector, correlated_rows):
 def test_parameter_outside_its_range_is_refused(correlated_rows):
     with pytest.raises(ValueError, match="'calibration_fraction' parameter"):
         AutoencoderOutlierDetector(calibration_fraction=1.0).fit(correlated_rows)
+
+
+@pytest.mark.parametrize("counts", [[1000] * 3, [100] * 10, [500] * 6])
+def test_distinct_rows_in_equal_numbers_are_not_taken_for_single_ones(
+    counts, make_detector
+):
+    X = np.repeat(
+        np.random.RandomState(0).normal(size=(len(counts), 3)), counts, axis=0
+    )
+    with pytest.warns(UserWarning, match="0 % are flagged"):
+        detector = make_detector(contamination=0.01).fit(X)
+    assert (detector.predict(X) == 1).all()

@@ -773,3 +773,12 @@ def test_neither_pandas_nor_polars_is_needed(run_in_fresh_process):
         "assert read_columns(np.array([['1970', 'NaT']], 'M8[s]')).X[0, 0] == 0\n"
         "assert read_columns([[1.0, None]]).X[0, 0] == 1\n"
     )
+
+
+def test_nat_of_numpy_among_objects_is_a_gap(make_detector):
+    durations = pd.Series(pd.to_timedelta(np.arange(40.0), unit="s"))
+    frame = pd.DataFrame({"d": durations, "x": np.arange(40.0) % 7})
+    detector = make_detector(epochs=1).fit(frame)
+    row = frame[:1].assign(d=pd.Series([np.timedelta64("NaT")], dtype=object))
+    expected = frame[:1].assign(d=pd.Series([pd.NaT], dtype="timedelta64[ns]"))
+    assert detector.score_samples(row) == detector.score_samples(expected)

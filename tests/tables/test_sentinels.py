@@ -10,6 +10,7 @@ import skae._tables._reading
 from skae import AutoencoderOutlierDetector
 from skae._tables._moments import compute_moments
 from skae._tables._reading import WeightedTable
+from skae._tables._scaling import fit_scaling
 from skae._tables._sentinels import find_sentinels
 from skae._tables._weighting import merge_rows, none_if_equal
 
@@ -42,7 +43,7 @@ def test_value_that_makes_up_the_variance_is_found(n_rows, n_odd, value):
     X = make_rows(n_rows, unit=0.1)
     X[::2, 5] = np.nan
     X[np.arange(n_odd), 3] = value
-    ((column, found, share),) = find(X)
+    ((column, found, share, _),) = find(X)
     assert (column, found) == (3, value)
     assert 0.999 < share <= 1.0
 
@@ -187,3 +188,36 @@ class TestWarning:
     def test_diagnosis_names_it_too(self, frame, make_detector):
         detector = make_detector(epochs=1, scaling="robust").fit(frame)
         assert "1 of 8 (r: 1e+20)" in str(detector.diagnose(frame))
+
+    @pytest.mark.parametrize("value", [-99_999_999.0, -2147483648.0, 9.96921e36])
+    def test_value_is_quoted_in_all_its_digits(self, value, frame, make_detector):
+        frame.loc[17, "r"] = value
+        shown = repr(value).removesuffix(".0").replace("+", r"\+")
+        with pytest.warns(UserWarning, match=rf"the value {shown} has"):
+            make_detector(epochs=1).fit(frame)
+
+    @pytest.mark.parametrize("share", [0.48, 0.5, 0.55, 0.8])
+    @pytest.mark.parametrize("value", [-9999.0, 1e20])
+    def test_filler_of_half_the_rows_or_more_is_found(
+        self, value, share, frame, make_detector
+    ):
+        frame.loc[: int(600 * share), "r"] = value
+        with pytest.warns(UserWarning, match="column 'r'"):
+            make_detector(epochs=1).fit(frame)
+
+    def test_date_is_quoted_as_a_date(self, make_detector):
+        begun = pd.date_range("2024-01-01", periods=600, freq="min", unit="s")
+        frame = pd.DataFrame({"begun": begun, "x": np.arange(600.0) % 7})
+        frame.loc[5, "begun"] = pd.Timestamp("9999-12-31")
+        with pytest.warns(UserWarning, match="'begun' .the value 9999-12-31T00:00:00"):
+            make_detector(epochs=1).fit(frame)
+
+    @pytest.mark.parametrize("value", [1e20, -1e6, 1.79e308])
+    def test_robust_scaling_does_without_it_where_quartiles_are_equal(self, value):
+        """Nine tenths of the column are 0."""
+        rng = np.random.default_rng(0)
+        X = make_rows(600)
+        X[:, 2] = np.where(rng.random(600) < 0.1, rng.normal(5, 1, 600), 0.0)
+        expected = fit_scaling(X, "robust").scale[2]
+        X[7, 2] = value
+        assert fit_scaling(X, "robust").scale[2] == pytest.approx(expected, rel=0.05)
