@@ -620,12 +620,12 @@ class AutoencoderOutlierDetector(
     ) -> WeightedTable:
         """The distinct rows of X that count, with their weights."""
         X = self._validate(X, seen_by)
-        weights = check_weights(sample_weight, X)
+        n_samples, weights = X.shape[0], check_weights(sample_weight, X)
         weighted = np.flatnonzero(weights)
         X, weights = take_rows(X, weighted), weights[weighted]
         observed = find_observed(X, stacklevel=5)
         rows = merge_rows(take_rows(X, observed), weights[observed])
-        return WeightedTable(*rows, seen_by._names, seen_by._column_kinds)
+        return WeightedTable(*rows, seen_by._names, seen_by._column_kinds, n_samples)
 
     def _prepare(self, callbacks: Sequence[Any] | None) -> tuple[Recipe, Surroundings]:
         """What training depends on, and what it is given besides.
@@ -1087,6 +1087,10 @@ class AutoencoderOutlierDetector(
     def _make_keras_model(self, name: str) -> keras.Model:
         check_is_fitted(self)
         return get_keras_models(self._model)[name]
+
+    def __dir__(self) -> list[str]:
+        """Without the Keras models: who looks at everything should not build them."""
+        return sorted({*object.__dir__(self)} - {"model_", "encoder_", "decoder_"})
 
     # ------------------------------------------------------ state and conventions
 

@@ -243,6 +243,7 @@ class Model:
         self._share_out(len(averages), work)
         return averages
 
+    @np.errstate(all="ignore")
     def inspect(self, X: Table) -> list[Finding]:
         """What a diagnosis finds in the networks by means of rows."""
         inputs = self.read(X).read_all()

@@ -496,6 +496,11 @@ class TestInput:
         message = r"n_samples=100 row\(s\), 1 are distinct.*holds 1 back"
         with pytest.raises(ValueError, match=message):
             make_detector(early_stopping=True).fit(np.ones((100, 2)))
+        message = r"n_samples=4 row\(s\), 1 are distinct"
+        with pytest.raises(ValueError, match=message):
+            make_detector(early_stopping=True).fit(
+                np.ones((4, 2)), sample_weight=[0.25] * 4
+            )
 
     def test_targets_out_of_reach_of_the_output_are_a_warning(
         self, make_detector, correlated_rows

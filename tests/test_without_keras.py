@@ -112,3 +112,16 @@ def test_training_asks_for_keras_and_changes_nothing(detector, known):
             ask(known[0])
     assert pickle.dumps(detector) == before
     assert "keras" not in sys.modules and "tensorflow" not in sys.modules
+
+
+def test_looking_at_everything_builds_no_keras_model(detector, run_in_fresh_process):
+    """As a notebook does, and completion."""
+    assert "AutoencoderOutlierDetector" in detector._repr_html_()
+    assert "score_samples" in dir(detector)
+    run_in_fresh_process(
+        "import sys, skae\n"
+        "detector = skae.load(sys.argv[1])\n"
+        "dir(detector), detector._repr_html_(), repr(detector)\n"
+        "assert 'keras' not in sys.modules and 'tensorflow' not in sys.modules\n",
+        PATH,
+    )

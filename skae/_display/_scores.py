@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_array, check_consistent_length
-from sklearn.utils.validation import column_or_1d
+from sklearn.utils import check_array
 
 from skae._detector import AutoencoderOutlierDetector
 from skae._display._axes import draw_limit, draw_literally, keep_ticks_whole, open_axes
 from skae._display._inputs import Rows, as_table, transform, unwrap
+from skae._scoring._ranking import read_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -321,8 +321,7 @@ class AnomalyScoreDisplay:
         """
         scores = _check_scores(scores, "scores")
         if y is not None:
-            y = column_or_1d(y)
-            check_consistent_length(scores, y)
+            y = read_labels(y, np.ones(len(scores)))
             if len(kinds := np.unique(y)) > 1 and -1 not in kinds:
                 warnings.warn(
                     "All rows are drawn as inliers: -1 marks an outlier, and the "

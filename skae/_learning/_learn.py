@@ -60,7 +60,7 @@ def learn(
     start = _choose_start(architecture, seeds, past)
     if past is not None:
         recipe = recipe._replace(learning_rate_schedule="constant")
-    recipe = recipe.settle(rows.shape[0], table.weights.sum())
+    recipe = recipe.settle(rows.shape[0], table.n_samples)
     train_or_recall = train
     if not surroundings.callbacks:
         memory = check_memory(surroundings.memory)
@@ -115,7 +115,7 @@ def learn_part(
         states = list(stream.optimizer_states)
     recipe = recipe._replace(
         epochs=1, early_stopping=False, learning_rate_schedule="constant"
-    ).settle(rows.shape[0], table.weights.sum())
+    ).settle(rows.shape[0], table.n_samples)
     trainings = train(recipe, rows, start, seeds, surroundings, states)
     weights = [training.weights for training in trainings]
     model = (

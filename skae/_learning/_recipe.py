@@ -51,13 +51,13 @@ class Recipe(NamedTuple):
         """Whether the optimizer has a learning rate of its own, and no schedule."""
         return not isinstance(self.optimizer, str)
 
-    def settle(self, n_rows: int, weight: float) -> Recipe:
+    def settle(self, n_rows: int, n_samples: int) -> Recipe:
         """The same without anything left open or unused, for so many distinct rows.
 
-        Their weight is the number of rows that the user passed, if all count alike.
+        The user passed `n_samples`.
         """
         n_held_out = count_held_out(n_rows, self) if self.early_stopping else 0
-        _check_held_out(n_held_out, n_rows, weight, self)
+        _check_held_out(n_held_out, n_rows, n_samples, self)
         n_training_rows = n_rows - n_held_out
         batch_size = min(int(self.batch_size), n_training_rows)
         epochs = self.epochs
@@ -103,13 +103,13 @@ def count_held_out(n_rows: int, recipe: Recipe) -> int:
 
 
 def _check_held_out(
-    n_held_out: int, n_rows: int, weight: float, recipe: Recipe
+    n_held_out: int, n_rows: int, n_samples: int, recipe: Recipe
 ) -> None:
     """Raise if early stopping leaves no row to train on."""
     if n_held_out >= n_rows:
         raise ValueError(
             "early_stopping=True needs at least one row to train on besides the "
-            f"held-out ones, and equal rows count once. Of n_samples={weight:g} "
+            f"held-out ones, and equal rows count once. Of n_samples={n_samples} "
             f"row(s), {n_rows} are distinct, and validation_fraction="
             f"{recipe.validation_fraction!r} holds {n_held_out} back. Pass more "
             "distinct rows, lower validation_fraction or set early_stopping=False."

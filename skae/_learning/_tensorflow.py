@@ -12,7 +12,21 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+
+NEED = (
+    "AutoencoderOutlierDetector needs Keras on TensorFlow to build or train a network"
+)
+WITHOUT = (
+    "A fitted detector scores, explains, gives p-values, is saved and is loaded "
+    "without them."
+)
+
+_keras: Any = None
+_is_talkative = False
+_is_inherited = False  # TensorFlow, imported before this process was forked
+_import_lock = threading.Lock()
 
 
 def import_keras() -> Any:
@@ -27,6 +41,8 @@ def import_keras() -> Any:
         _refuse_if_started_before_the_fork()
     with _import_lock:
         if _keras is None:
+            if _has_lost_its_threads():
+                _refuse_if_started_before_the_fork()
             _is_talkative = "tensorflow" in sys.modules
             with (
                 _environment_restored(),
@@ -58,18 +74,10 @@ def _import() -> Any:
             raise ImportError(_explain_backend(backend)) from error
         raise ImportError(
             f"{NEED}, but they cannot be imported: {error}. Install them: "
-            f"python -m pip install keras tensorflow. {WITHOUT}"
+            "python -m pip install keras tensorflow. KERAS_BACKEND, or the backend in "
+            f"~/.keras/keras.json, must be 'tensorflow', if it is set. {WITHOUT}"
         ) from error
     return keras
-
-
-NEED = (
-    "AutoencoderOutlierDetector needs Keras on TensorFlow to build or train a network"
-)
-WITHOUT = (
-    "A fitted detector scores, explains, gives p-values, is saved and is loaded "
-    "without them."
-)
 
 
 def _explain_backend(backend: str) -> str:
@@ -105,6 +113,17 @@ def _is_started(tf: Any) -> bool:
     except (AttributeError, RuntimeError):  # or it was about to be imported
         return True
     return False
+
+
+def _has_lost_its_threads() -> bool:
+    """Whether a child of multiprocessing has TensorFlow without a thread of it.
+
+    Linux tells the names of threads. skae was then imported after the fork.
+    """
+    if "tensorflow" not in sys.modules or multiprocessing.parent_process() is None:
+        return False
+    names = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
+    return bool(names) and not any(name.startswith("tf_") for name in names)
 
 
 def _note_fork() -> None:
@@ -144,10 +163,6 @@ def first_xla_compilation_silenced() -> Iterator[None]:
     _is_talkative = False
 
 
-_keras: Any = None
-_is_talkative = False
-_is_inherited = False  # TensorFlow, imported before this process was forked
-_import_lock = threading.Lock()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_note_fork)
 

@@ -398,7 +398,7 @@ class _Progress:
     def _unless_it_fails(self) -> Iterator[None]:
         try:
             yield
-        except (AttributeError, OSError, ValueError):
+        except Exception:  # whatever the stream raises
             self.is_shown = False
 
 

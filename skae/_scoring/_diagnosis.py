@@ -168,6 +168,7 @@ COLUMN_ADVICE = {
 }
 
 
+@np.errstate(all="ignore")
 def check_columns(X: Table, names: Sequence[Any]) -> list[Finding]:
     """Whether columns are never observed, constant, nearly so, or ruled by one value.
 

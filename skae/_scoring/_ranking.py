@@ -36,7 +36,7 @@ def compute_area(
     weighted = np.flatnonzero(weights)
     if y is None:
         return _rank_against_synthetic(score, take_rows(X, weighted), weights[weighted])
-    labels = _read_labels(y, weights)
+    labels = read_labels(y, weights)
     return _rank_by_labels(score, take_rows(X, weighted), labels, weights[weighted])
 
 
@@ -59,7 +59,7 @@ def _rank_by_labels(
     return _compute_area(is_inlier, scores, weights)
 
 
-def _read_labels(y: Any, weights: NDArray[np.float64]) -> NDArray:
+def read_labels(y: Any, weights: NDArray[np.float64]) -> NDArray:
     """The labels of the rows that weigh something, none of them missing."""
     # The list of a masked array has None where the mask is.
     labels = column_or_1d(y.tolist() if isinstance(y, np.ma.MaskedArray) else y)

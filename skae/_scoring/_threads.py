@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, NamedTuple
+from itertools import cycle
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
@@ -23,15 +23,9 @@ MAX_BLOCK_CELLS = 2**23  # of all threads; each needs up to 22 times as much mem
 PART_ROWS = 16 * BLOCK_ROWS  # of a thread at a time; an interrupt waits for its end
 
 _worker = threading.local()  # knows whether its thread is one of those below
-_lock = threading.Lock()
-_calls: list[_Call] = []  # those that go on
-
-
-class _Call(NamedTuple):
-    """The first of the calls that go on has held BLAS for all of them."""
-
-    n_threads: int  # that BLAS had
-    limiter: Any  # restores them; None if there is nothing to restore
+_lock = threading.RLock()
+_calls: set[int] = set()  # the threads that share rows out
+_held: list[int] | None = None  # how many threads each BLAS library had before
 
 
 def share_out(n_rows: int, n_columns: int, work: Callable[[slice], None]) -> None:
@@ -56,14 +50,23 @@ def share_out(n_rows: int, n_columns: int, work: Callable[[slice], None]) -> Non
         starts = range(0, n_rows, _choose_part(n_rows, n_threads))
         parts = [slice(a, min(a + starts.step, n_rows)) for a in starts]
         pool = ThreadPoolExecutor(n_threads, initializer=_become_worker)
+        futures = []
         try:
-            list(pool.map(work_silently, parts))
+            for part in parts:
+                try:
+                    futures.append(pool.submit(work_silently, part))
+                except RuntimeError:  # the interpreter ends, and starts no threads
+                    work_silently(part)
+            for future in futures:
+                future.result()
         finally:
             pool.shutdown(cancel_futures=True)
 
 
 def _become_worker() -> None:
     _worker.is_one = True
+    with _lock:
+        _set_threads(1)  # some libraries count the threads of each thread
 
 
 def _choose_part(n_rows: int, n_threads: int) -> int:
@@ -74,43 +77,60 @@ def _choose_part(n_rows: int, n_threads: int) -> int:
 
 @contextmanager
 def _one_blas_thread() -> Iterator[int]:
-    """Hold BLAS to one thread; yields how many it had.
+    """Hold BLAS to one thread; yields this call's share of those that it had.
 
-    Of several calls that overlap the first sets it, and the last restores it.
+    Of several calls that overlap the first sets it, and the last restores it. An
+    interrupt may come at any point: what is to be restored is known before anything is
+    set, and forgotten when it has been.
     """
-    controller = _get_controller()
-    with _lock:
-        if _calls:
-            n_threads, limiter = _calls[0].n_threads, None
-        else:
-            libraries = controller.info()
-            n_threads = max((lib["num_threads"] for lib in libraries), default=1)
-            limiter = controller.limit(limits=1) if n_threads > 1 else None
-        _calls.append(_Call(n_threads, limiter))
-        n_calls = len(_calls)
+    me = threading.get_ident()
     try:
-        yield n_threads // n_calls
+        with _lock:
+            _calls.add(me)
+            n_threads = _hold() // len(_calls)
+        yield n_threads
     finally:
         with _lock:
-            call = _calls.pop()
-            if not _calls:  # then it is the first
-                _restore(call.limiter)
+            _calls.discard(me)
+            if not _calls:
+                _release()
 
 
-def _restore(limiter: Any) -> None:
-    """Let BLAS have its threads again, whichever thread of Python held it.
-
-    Since threadpoolctl 3.8 only one thread sets those of BLAS; others are not heard.
-    """
-    if limiter is None:
-        return
+def _hold() -> int:
+    """Hold BLAS if nobody does; how many threads it had."""
+    global _held
     libraries = _get_controller().lib_controllers
-    releases = [getattr(lib, "clear_controlling_thread", None) for lib in libraries]
-    for release in filter(None, releases):
+    if _held is None:
+        _held = [library.get_num_threads() for library in libraries]
+    if len(_calls) == 1 and max(_held, default=1) > 1:
+        _set_threads(1)
+    return max(_held, default=1)
+
+
+def _release() -> None:
+    """Let BLAS have its threads again."""
+    global _held
+    if _held is not None and max(_held, default=1) > 1:
+        _set_threads(*_held)
+    _held = None
+
+
+def _set_threads(*numbers: int) -> None:
+    """Set the threads of each BLAS library, or of all, whichever thread set them last.
+
+    Since threadpoolctl 3.8 only one thread sets those of OpenBLAS; others are not
+    heard.
+    """
+    libraries = _get_controller().lib_controllers
+    for library, n_threads in zip(libraries, cycle(numbers), strict=False):
+        release = getattr(library, "clear_controlling_thread", _do_nothing)
         release(force=True)
-    limiter.restore_original_limits()
-    for release in filter(None, releases):
+        library.set_num_threads(n_threads)
         release(force=True)
+
+
+def _do_nothing(force: bool) -> None:
+    pass
 
 
 @cache
@@ -120,14 +140,15 @@ def _get_controller() -> ThreadpoolController:
 
 
 def _start_anew() -> None:
-    """In a forked child none of the calls goes on, and nobody holds the lock."""
-    global _lock
-    _lock = threading.Lock()
-    if _calls:
-        call = _calls[0]
-        _calls.clear()
-        _restore(call.limiter)
+    """In a forked child none of the calls goes on."""
+    _calls.clear()
+    _release()
+    _lock.release()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_anew)
+    os.register_at_fork(
+        before=_lock.acquire,
+        after_in_parent=_lock.release,
+        after_in_child=_start_anew,
+    )

@@ -51,6 +51,7 @@ class WeightedTable(NamedTuple):
     weights: NDArray[np.float64]
     names: Sequence[Any] = ()
     kinds: list[str] | None = None  # as `_columns` has them; None: all are numbers
+    n_samples: int = 0  # rows that the user passed, equal and weightless ones included
 
 
 def is_copied(X: Table) -> bool:

@@ -278,3 +278,9 @@ def test_score_as_low_as_numbers_go_is_in_view(smallest, scale):
     assert sum(heights_of(display.histograms_["rows"])) == 1001
     left, right = display.ax_.get_xlim()
     assert left < 4.0 < 1e100 < positions_of(display.marked_lines_["far"])[0] < right
+
+
+@pytest.mark.parametrize("missing", [None, np.nan])
+def test_missing_label_is_an_error(missing, pyplot):
+    with pytest.raises(ValueError, match="1 of 3 are missing"):
+        AnomalyScoreDisplay.from_predictions([-1.0, -2.0, -3.0], y=[missing, -1, 1])

@@ -220,3 +220,25 @@ except ImportError as error:
     )
     assert f"Keras runs on {backend!r}" in out
     assert "KERAS_BACKEND to 'tensorflow'" in out
+
+
+@pytest.mark.skipif(
+    not __import__("pathlib").Path("/proc/self/task").exists(),
+    reason="this platform does not tell the names of threads",
+)
+def test_skae_that_is_imported_in_the_fork_raises_too(run_in_fresh_process):
+    out, _ = run_in_fresh_process(
+        """
+import multiprocessing, warnings
+warnings.simplefilter("ignore")
+import numpy as np
+import tensorflow as tf
+tf.zeros(1) + 1
+X = np.random.RandomState(0).normal(size=(60, 4))
+def work():
+    from skae import AutoencoderOutlierDetector
+    return AutoencoderOutlierDetector((8, 2), epochs=1).fit(X)
+"""
+        + IN_A_FORK
+    )
+    assert "used before this process was forked" in out

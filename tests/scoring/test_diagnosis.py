@@ -273,3 +273,9 @@ def test_diagnose_before_fit_and_on_other_columns_is_an_error(
         fitted.diagnose(correlated_rows[:, :4])
     with pytest.raises(ValueError, match="X has 4 features"):
         fitted.diagnose(correlated_rows, correlated_rows[:, :4])
+
+
+@pytest.mark.parametrize("size", [1e200, 1e308])
+def test_rows_far_out_draw_no_warning(size, fitted, correlated_rows):
+    rows = np.r_[correlated_rows, size * np.sign(correlated_rows[:5])]
+    assert "columns" in str(fitted.diagnose(rows))

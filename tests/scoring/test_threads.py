@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from skae._scoring import _threads
 from skae._scoring._threads import share_out
 
 
@@ -193,3 +194,46 @@ def test_no_activation_leaks_a_warning(activation, make_detector, correlated_row
         method(far)
         method(far[:2])
     detector.inverse_transform(np.full((300, detector.transform(far).shape[1]), 1e308))
+
+
+def test_rows_are_scored_after_the_main_thread_has_ended(run_in_fresh_process):
+    """Python then starts no threads."""
+    out, _ = run_in_fresh_process(
+        """
+import atexit, threading, time
+from skae._scoring._threads import share_out
+
+def score():
+    if threading.current_thread() is not threading.main_thread():
+        threading.main_thread().join()
+        time.sleep(0.2)
+    rows = []
+    share_out(1000, 5, lambda part: rows.extend(range(part.start, part.stop)))
+    print(sorted(rows) == list(range(1000)))
+
+threading.Thread(target=score).start()
+atexit.register(score)
+"""
+    )
+    assert out.split() == ["True", "True"]
+
+
+@pytest.mark.parametrize("step", ["hold", "release"])
+def test_interrupt_while_threads_are_set_leaves_blas_as_it_was(step, monkeypatch):
+    """At the latest after the next call."""
+    set_threads, before = _threads._set_threads, list_threads()
+    is_armed = True
+
+    def interrupt(*numbers):
+        nonlocal is_armed
+        set_threads(*numbers)
+        in_main = threading.current_thread() is threading.main_thread()
+        if is_armed and in_main and (numbers == (1,)) == (step == "hold"):
+            is_armed = False
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(_threads, "_set_threads", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        share_out(1000, 5, lambda part: None)
+    share_out(1000, 5, lambda part: None)
+    assert list_threads() == before
