@@ -202,7 +202,10 @@ def multiply(
 
 
 def pad(values: NDArray) -> NDArray[np.float64]:
-    """The same matrix, filled up with zeros to multiples of 16."""
+    """The same matrix, filled up with zeros to multiples of 16; itself if it is so."""
+    is_full = not (len(values) % MULTIPLE or values.shape[1] % MULTIPLE)
+    if is_full and values.dtype == np.float64 and values.flags.c_contiguous:
+        return values
     padded = np.zeros((_round_up(len(values)), _round_up(values.shape[1])))
     padded[: len(values), : values.shape[1]] = values
     return padded

@@ -236,7 +236,7 @@ def measure_distances(
             view, (references.cells, references.residuals), strict=True
         )
     )
-    copies = copies or _find_copies(rows, view, references, distances)
+    copies = copies or _find_copies(rows, view, references, distances, is_missing)
     distances += by_residuals
     if rows.shape[1] > MAX_COLUMNS_OF_ABSOLUTE:
         np.sqrt(distances, out=distances)
@@ -295,8 +295,9 @@ def find_copies(
     """Rows that are references, and for each the one that it is."""
     view = compute_view(rows, outputs, references.hood)
     measure = _choose_measure(rows.shape[1])
-    by_cells = measure(view.cells, references.cells, np.isnan(rows))
-    return _find_copies(rows, view, references, by_cells)
+    is_missing = np.isnan(rows)
+    by_cells = measure(view.cells, references.cells, is_missing)
+    return _find_copies(rows, view, references, by_cells, is_missing)
 
 
 def _find_copies(
@@ -304,6 +305,7 @@ def _find_copies(
     view: View,
     references: References,
     by_cells: NDArray[np.float64],
+    is_missing: NDArray[np.bool_],
 ) -> Copies:
     """The same, if the cells have been measured.
 
@@ -315,7 +317,7 @@ def _find_copies(
     reach *= SAME_CELL
     if rows.shape[1] > MAX_COLUMNS_OF_ABSOLUTE:
         reach = np.square(reach)
-    patterns = _number_patterns(np.isnan(rows))
+    patterns = _number_patterns(is_missing)
     if patterns.any() or references.patterns.any():
         is_other = patterns[:, np.newaxis] != references.patterns
         by_cells = np.where(is_other, np.inf, by_cells)

@@ -70,9 +70,10 @@ def _become_worker() -> None:
 
 
 def _choose_part(n_rows: int, n_threads: int) -> int:
-    """Rows of a part: whole blocks, and as many parts as threads where rows are few."""
+    """Rows of a part: whole blocks, and as many parts for one thread as for another."""
     n_blocks = -(-n_rows // BLOCK_ROWS)
-    return min(PART_ROWS, BLOCK_ROWS * -(-n_blocks // n_threads))
+    n_rounds = -(-n_rows // (PART_ROWS * n_threads))
+    return BLOCK_ROWS * -(-n_blocks // (n_rounds * n_threads))
 
 
 @contextmanager

@@ -110,7 +110,10 @@ class ScaledRows:
         """Write the given rows to `out`, of float64 or float32, and return it."""
         if self._is_scaled:
             values = read_dense(self.X, rows)
-            values = np.subtract(values, self.scaling.pivot, dtype=np.float64)
+            buffer = out if out.dtype == np.float64 else None
+            values = np.subtract(
+                values, self.scaling.pivot, out=buffer, dtype=np.float64
+            )
             values -= self.scaling.remainder
             if self.limit < np.inf:
                 farthest = self.limit * self.scaling.scale
