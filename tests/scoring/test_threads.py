@@ -237,3 +237,13 @@ def test_interrupt_while_threads_are_set_leaves_blas_as_it_was(step, monkeypatch
         share_out(1000, 5, lambda part: None)
     share_out(1000, 5, lambda part: None)
     assert list_threads() == before
+
+
+@pytest.mark.parametrize("n_rows", [700, 8192, 60_000])
+def test_parts_are_short_and_shared_evenly(n_rows):
+    """An interrupt waits for the end of a part; no thread has one more than another."""
+    sizes = []
+    with threadpool_limits(2, user_api="blas"):
+        share_out(n_rows, 5, lambda part: sizes.append(part.stop - part.start))
+    assert sum(sizes) == n_rows and max(sizes) <= 4096
+    assert len(sizes) % 2 == 0
