@@ -49,7 +49,9 @@ from skae._scoring._threshold import (
     hold_back,
 )
 from skae._tables import _checks as checks
+from skae._tables._categories import Categories, decode_columns
 from skae._tables._columns import read_columns
+from skae._tables._frequent import keep_frequent, make_layout
 from skae._tables._reading import (
     Table,
     WeightedTable,
@@ -69,8 +71,8 @@ Input: TypeAlias = ArrayLike | spmatrix | sparray
 
 FLOATS = [np.float64, np.float32]
 VALIDATION = {"accept_sparse": "csr", "dtype": FLOATS, "ensure_all_finite": False}
-COLUMNS = {"n_features_in_", "feature_names_in_", "_column_kinds"}  # taken down by fit
-STATE_FORMAT = 3
+COLUMNS = {"n_features_in_", "feature_names_in_", "categories_", "_column_kinds"}
+STATE_FORMAT = 4
 
 
 class AutoencoderOutlierDetector(
@@ -379,6 +381,7 @@ class AutoencoderOutlierDetector(
         "scaling": [StrOptions({"standard", "minmax", "robust"}), None],
         "n_estimators": [Interval(Integral, 1, None, closed="left")],
         "score_method": [StrOptions({"neighbors", "reconstruction"})],
+        "categorical_features": ["array-like", StrOptions({"from_dtype"}), None],
         "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
         "calibration_fraction": [Interval(Real, 0, 1, closed="left")],
         "warm_start": ["boolean"],
@@ -407,6 +410,7 @@ class AutoencoderOutlierDetector(
         scaling: str | None = "standard",
         n_estimators: int = 1,
         score_method: str = "neighbors",
+        categorical_features: ArrayLike | str | None = None,
         contamination: float | str = "auto",
         calibration_fraction: float = 0.0,
         warm_start: bool = False,
@@ -431,6 +435,7 @@ class AutoencoderOutlierDetector(
         self.scaling = scaling
         self.n_estimators = n_estimators
         self.score_method = score_method
+        self.categorical_features = categorical_features
         self.contamination = contamination
         self.calibration_fraction = calibration_fraction
         self.warm_start = warm_start
@@ -439,6 +444,7 @@ class AutoencoderOutlierDetector(
         self.random_state = random_state
 
     feature_names_in_: NDArray
+    categories_: Categories | None = None
     _column_kinds: list[str] | None = None  # None: all are numbers
 
     # ------------------------------------------------------------------ fitting
@@ -502,10 +508,11 @@ class AutoencoderOutlierDetector(
             millisecond, or if so many rows share a score that clearly more or fewer
             than the share in `contamination` are flagged.
         """
-        blank = self._make_blank()
+        blank, past = self._make_blank(), None
+        if self.warm_start and hasattr(self, "_model"):
+            blank.categories_, past = self.categories_, self._model
         table = self._read(X, sample_weight, seen_by=blank)
         seeds = draw_seeds(check_random_state(self.random_state), self.n_estimators)
-        past = getattr(self, "_model", None) if self.warm_start else None
         table, calibration = hold_back(
             table,
             self.calibration_fraction,
@@ -513,6 +520,8 @@ class AutoencoderOutlierDetector(
             seeds.calibration,
             goes_on=past is not None,
         )
+        if past is None:
+            table, calibration = blank._keep_frequent(table, calibration)
         recipe, surroundings = self._prepare(callbacks)
         learnt = learn(table, recipe, seeds, self.score_method, surroundings, past)
         offset, scores = self._draw_line(learnt.model, table, calibration)
@@ -595,6 +604,8 @@ class AutoencoderOutlierDetector(
         past = getattr(self, "_model", None)
         seen_by = self._make_blank() if past is None else self
         table = self._read(X, sample_weight, seen_by)
+        if past is None:
+            table, _ = seen_by._keep_frequent(table, None)
         stream = getattr(self, "_stream", None) or self._start_stream(table)
         seeds = draw_seeds(stream.make_rng(), self.n_estimators)
         stream = add_rows(stream, table, seeds.sample)
@@ -625,7 +636,20 @@ class AutoencoderOutlierDetector(
         X, weights = take_rows(X, weighted), weights[weighted]
         observed = find_observed(X, stacklevel=5)
         rows = merge_rows(take_rows(X, observed), weights[observed])
-        return WeightedTable(*rows, seen_by._names, seen_by._column_kinds, n_samples)
+        kinds, layout = seen_by._column_kinds, make_layout(seen_by.categories_)
+        return WeightedTable(*rows, seen_by._names, kinds, n_samples, layout)
+
+    def _keep_frequent(
+        self, table: WeightedTable, calibration: CalibrationRows | None
+    ) -> tuple[WeightedTable, CalibrationRows | None]:
+        """Rows in the codes of the categories that are frequent in the table."""
+        if self.categories_ is None:
+            return table, calibration
+        others = [] if calibration is None else [calibration.X]
+        self.categories_, table, others = keep_frequent(self.categories_, table, others)
+        if calibration is not None:
+            calibration = calibration._replace(X=others[0])
+        return table, calibration
 
     def _prepare(self, callbacks: Sequence[Any] | None) -> tuple[Recipe, Surroundings]:
         """What training depends on, and what it is given besides.
@@ -895,10 +919,11 @@ class AutoencoderOutlierDetector(
         seen_by = seen_by or self
         if seen_by is self:
             check_is_fitted(self)
-        X, kinds = read_columns(X)
+        features = None if seen_by is self else self.categorical_features
+        X, kinds, categories = read_columns(X, features, seen_by.categories_)
         X = validate_data(seen_by, X, reset=seen_by is not self, **VALIDATION)
         if seen_by is not self:
-            seen_by._column_kinds = kinds
+            seen_by._column_kinds, seen_by.categories_ = kinds, categories
         checks.check_kinds(X, kinds, seen_by._column_kinds, seen_by._names)
         if must_be_finite:
             checks.check_finite(X, seen_by._names)
@@ -952,7 +977,8 @@ class AutoencoderOutlierDetector(
         """
         X = self._validate(X)
         if return_expected:
-            return self._model.explain(X), self._model.expect(X)
+            expected = decode_columns(self._model.expect(X), self.categories_)
+            return self._model.explain(X), expected
         return self._model.explain(X)
 
     def diagnose(self, X: Input, X_fresh: Input | None = None) -> diagnosis.Diagnosis:
@@ -993,7 +1019,7 @@ class AutoencoderOutlierDetector(
         True
         """
         X = self._validate_observed(X)
-        columns = diagnosis.check_columns(X, self._names)
+        columns = diagnosis.check_columns(X, self._names, self._model.layout)
         X = X[draw_sample(X.shape[0], X.shape[1], seed=0)]
         scores, fresh_scores = self._model.score(X), self.calibration_scores_
         n_calibration_rows = 0 if fresh_scores is None else len(fresh_scores)
@@ -1047,7 +1073,7 @@ class AutoencoderOutlierDetector(
                 f"Z has {Z.shape[1]} columns, but the code of this "
                 f"{type(self).__name__} has {n_codes}. Pass what transform returns."
             )
-        return self._model.decode(Z)
+        return decode_columns(self._model.decode(Z), self.categories_)
 
     def reconstruct(self, X: Input) -> NDArray[np.float64]:
         """What the network makes of each row, in the units of X.
@@ -1063,7 +1089,7 @@ class AutoencoderOutlierDetector(
         X_reconstructed : ndarray of shape (n_samples, n_features)
         """
         X = self._validate(X)
-        return self._model.reconstruct(X)
+        return decode_columns(self._model.reconstruct(X), self.categories_)
 
     @property
     def _n_features_out(self) -> int:

@@ -23,8 +23,10 @@ from skae._scoring._forward import (
     Activate,
     Activation,
     Architecture,
+    Hiding,
     Layer,
     iterate_forward,
+    make_hidings,
     make_networks,
     run_forward,
 )
@@ -33,7 +35,9 @@ from skae._scoring._scores import (
     compute_error_terms,
     compute_reconstruction_errors,
 )
+from skae._scoring._surprise import make_units
 from skae._scoring._threads import BLOCK_ROWS, share_out
+from skae._tables._layout import Layout
 from skae._tables._reading import Table
 from skae._tables._scaling import ScaledRows, Scaling
 
@@ -48,10 +52,12 @@ class Model:
     of them when it is first needed.
     """
 
-    pivot: NDArray[np.float64]  # (n_features,), in the user's units
+    pivot: NDArray[np.float64]  # (n_units,), in the user's units
     remainder: NDArray[np.float64]  # of the center, beside the pivot
     scale: NDArray[np.float64]
-    mask_values: NDArray[np.float64]  # (n_features,), in the network's units
+    mask_values: NDArray[np.float64]  # (n_units,), in the network's units
+    category_columns: NDArray[np.intp]  # which columns of a table
+    category_sizes: NDArray[np.intp]  # how many units each of them has
     architecture: Architecture
     weights: list[list[NDArray[np.float32]]]  # of each network: kernel, bias, ...
     neighborhood: neighbors.Neighborhood | None  # None: the reconstruction error
@@ -92,13 +98,20 @@ class Model:
         return make_networks(self.architecture, self.weights, self.make_activation)
 
     @cached_property
+    def hidings(self) -> list[list[Hiding]]:
+        """What predicts categories, of each network."""
+        return make_hidings(self.networks, self.layout)
+
+    @cached_property
     def references(self) -> neighbors.References | None:
         """The rows to compare with, as these networks see them."""
         if self.neighborhood is None:
             return None
         with np.errstate(over="ignore", invalid="ignore"):
-            outputs = self._run(self.neighborhood.references).mean(axis=0)
-            return neighbors.make_references(self.neighborhood, outputs, self.scaling)
+            rows = self.scaling.expand(self.neighborhood.references)
+            outputs = self._run(rows).mean(axis=0)
+            hood, scaling = self.neighborhood, self.scaling
+            return neighbors.make_references(hood, rows, outputs, scaling)
 
     @property
     def n_codes(self) -> int:
@@ -110,14 +123,22 @@ class Model:
         """Pivot and remainder, as exact as one float64 can be."""
         return self.scaling.center
 
+    @cached_property
+    def layout(self) -> Layout:
+        """Which units a column has."""
+        n_columns = len(self.scale) - self.category_sizes.sum()
+        n_columns += len(self.category_columns)
+        return Layout(int(n_columns), self.category_columns, self.category_sizes)
+
     @property
     def scaling(self) -> Scaling:
         """From the user's units to the network's and back."""
-        return Scaling(self.pivot, self.remainder, self.scale, self.mask_values)
+        parts = self.pivot, self.remainder, self.scale, self.mask_values
+        return Scaling(*parts, self.layout)
 
     @cached_property
     def _no_rows(self) -> ScaledRows:
-        return ScaledRows(np.empty((0, len(self.scale))), self.scaling)
+        return ScaledRows(np.empty((0, self.layout.n_columns)), self.scaling)
 
     def read(self, X: Table) -> ScaledRows:
         """Rows in the network's units."""
@@ -128,7 +149,9 @@ class Model:
         rows, scores = self.read(X), np.empty(X.shape[0])
 
         def work(part: slice) -> None:
-            for block, inputs, outputs in iterate_forward(rows, self.networks, part):
+            for block, inputs, outputs in iterate_forward(
+                rows, self.networks, part, self.hidings
+            ):
                 scores[block] = -self._compute_anomaly(inputs, outputs)
 
         self._share_out(len(scores), work)
@@ -143,7 +166,7 @@ class Model:
     ) -> NDArray[np.float64]:
         """Minus the scores of scaled rows; overwrites the outputs."""
         if self.references is None:
-            return compute_reconstruction_errors(inputs, outputs)
+            return compute_reconstruction_errors(inputs, outputs, self.scaling)
         average = outputs[0] if len(outputs) == 1 else np.mean(outputs, axis=0)
         return neighbors.compute_anomalies(inputs, average, self.references)
 
@@ -154,7 +177,7 @@ class Model:
     def _contribute(self, inputs: NDArray[np.float64]) -> NDArray[np.float64]:
         outputs, references = self._run(inputs), self.references
         if references is None:
-            terms = compute_error_terms(inputs, outputs)
+            terms = compute_error_terms(inputs, outputs, self.scaling)
         else:
             average = outputs.mean(axis=0)
             terms = neighbors.compute_terms(inputs, average, references)
@@ -163,25 +186,27 @@ class Model:
         def measure(rows: NDArray[np.float64]) -> NDArray[np.float64]:
             outputs = self._run(rows)
             if references is None:
-                return compute_error_squares(rows, outputs)
+                return compute_error_squares(rows, outputs, self.scaling)
             average = outputs.mean(axis=0)
             return neighbors.compute_squares(rows, average, references, copies)
 
         anomaly = self._compute_anomaly(inputs, outputs)
-        return compute_contributions(inputs, anomaly, terms, self.mask_values, measure)
+        shares = compute_contributions(inputs, anomaly, terms, self.scaling, measure)
+        return self.layout.to_columns(shares)
 
     def _run(self, inputs: NDArray[np.float64]) -> NDArray[np.float64]:
         """What comes out of each network for scaled rows."""
         identity = Scaling.of_nothing(inputs.shape[1], self.mask_values)
-        return run_forward(ScaledRows(inputs, identity), self.networks)[1]
+        rows = ScaledRows(inputs, identity)
+        return run_forward(rows, self.networks, self.hidings)[1]
 
     def expect(self, X: Table) -> NDArray[np.float64]:
         """What is expected of each cell when it is masked, in the user's units."""
 
         def expect(inputs: NDArray[np.float64]) -> NDArray[np.float64]:
-            return compute_expected(inputs, self._run, self.mask_values)
+            return self.scaling.undo(compute_expected(inputs, self._run, self.scaling))
 
-        return self.scaling.undo(self._compute_by_blocks(X, expect))
+        return self._compute_by_blocks(X, expect)
 
     def _compute_by_blocks(
         self, X: Table, compute: Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -192,15 +217,15 @@ class Model:
         def work(part: slice) -> None:
             for start in range(part.start, part.stop, BLOCK_ROWS):
                 block = slice(start, min(start + BLOCK_ROWS, part.stop))
-                inputs = rows.read(block, out=np.empty_like(cells[block]))
-                cells[block] = compute(inputs)
+                inputs = np.empty((block.stop - start, rows.shape[1]))
+                cells[block] = compute(rows.read(block, out=inputs))
 
         self._share_out(len(cells), work)
         return cells
 
     def _share_out(self, n_rows: int, work: Callable[[slice], None]) -> None:
         """Let threads work on the rows, after what all of them need has been made."""
-        _ = self.networks, self.references
+        _ = self.networks, self.hidings, self.references
         share_out(n_rows, self.architecture.n_features, work)
 
     def encode(self, X: Table) -> NDArray[np.float64]:
@@ -217,7 +242,7 @@ class Model:
 
     def decode(self, codes: NDArray) -> NDArray[np.float64]:
         """The row that each code stands for, in the user's units."""
-        rows = np.zeros((len(codes), self.architecture.n_features))
+        outputs = np.zeros((len(codes), self.architecture.n_features))
         identity = Scaling.of_nothing(self.architecture.n_codes)
         own_codes = np.split(codes, len(self.networks), axis=1)
         n_encoder = self.architecture.n_encoder_layers
@@ -225,19 +250,21 @@ class Model:
         def work(part: slice) -> None:
             for codes, layers in zip(own_codes, self.networks, strict=True):
                 unscaled, decoder = ScaledRows(codes, identity), layers[n_encoder:]
-                for block, _, (outputs,) in iterate_forward(unscaled, [decoder], part):
-                    rows[block] += self.scaling.undo(outputs)
+                for block, _, (output,) in iterate_forward(unscaled, [decoder], part):
+                    outputs[block] += output
 
-        self._share_out(len(rows), work)
-        rows /= len(self.networks)
-        return rows
+        self._share_out(len(outputs), work)
+        outputs /= len(self.networks)
+        return self.scaling.undo(outputs)
 
     def reconstruct(self, X: Table) -> NDArray[np.float64]:
         """What the networks make of each row, on average, in the user's units."""
         rows, averages = self.read(X), np.empty(X.shape)
 
         def work(part: slice) -> None:
-            for block, _, outputs in iterate_forward(rows, self.networks, part):
+            for block, _, outputs in iterate_forward(
+                rows, self.networks, part, self.hidings
+            ):
                 averages[block] = self.scaling.undo(np.mean(outputs, axis=0))
 
         self._share_out(len(averages), work)
@@ -246,11 +273,15 @@ class Model:
     @np.errstate(all="ignore")
     def inspect(self, X: Table) -> list[Finding]:
         """What a diagnosis finds in the networks by means of rows."""
-        inputs = self.read(X).read_all()
-        shuffled = shuffle_cells(inputs)
+        scaling, inputs = self.scaling, self.read(X).read_all()
+        shuffled = scaling.expand(shuffle_cells(scaling.condense(inputs)))
+
+        def give_back(inputs: NDArray[np.float64]) -> NDArray[np.float64]:
+            return make_units(self._run(inputs).mean(axis=0), scaling)
+
         return [
-            check_reconstruction(inputs, self._run(inputs).mean(axis=0)),
-            check_copying(shuffled, self._run(shuffled).mean(axis=0)),
+            check_reconstruction(inputs, give_back(inputs)),
+            check_copying(shuffled, give_back(shuffled), self.layout.n_columns),
             check_code(inputs, self.encode(X)),
         ]
 

@@ -19,15 +19,17 @@ from skae._model import Model
 from skae._scoring._forward import (
     OUTPUT_RANGES,
     Architecture,
+    make_hidings,
     make_networks,
     run_forward,
 )
 from skae._scoring._neighbors import choose_neighborhood
+from skae._scoring._surprise import compute_misses
 from skae._tables._checks import warn_of_columns, warn_of_sentinels
 from skae._tables._moments import compute_moments
 from skae._tables._reading import WeightedTable
 from skae._tables._sample import Stream, take_sample
-from skae._tables._scaling import ScaledRows, find_limit, scale_rows
+from skae._tables._scaling import ScaledRows, Scaling, find_limit, scale_rows
 from skae._tables._weighting import none_if_equal
 
 
@@ -56,8 +58,8 @@ def learn(
     With a `past` Model the networks go on from its weights, at a constant rate.
     """
     rows = _scale(table, recipe)
-    architecture = recipe.plan_architecture(rows.shape[1])
-    start = _choose_start(architecture, seeds, past)
+    architecture = recipe.plan_architecture(rows.scaling.layout)
+    start = _choose_start(architecture, rows.scaling, seeds, past)
     if past is not None:
         recipe = recipe._replace(learning_rate_schedule="constant")
     recipe = recipe.settle(rows.shape[0], table.n_samples)
@@ -100,15 +102,17 @@ def learn_part(
     """
     sample = None
     if stream.sample is not None:
-        named = stream.sample._replace(names=table.names, kinds=table.kinds)
+        named = stream.sample._replace(
+            names=table.names, kinds=table.kinds, layout=table.layout
+        )
         sample = _scale(named, recipe)
     known = past if sample is None else sample
     assert known is not None  # a stream that follows no fit is judged from the start
     weights_of_rows = none_if_equal(table.weights)
     limit = find_limit(recipe.scaling)
     rows = ScaledRows(table.X, known.scaling, weights_of_rows, limit)
-    architecture = recipe.plan_architecture(rows.shape[1])
-    start = _choose_start(architecture, seeds, past)
+    architecture = recipe.plan_architecture(rows.scaling.layout)
+    start = _choose_start(architecture, rows.scaling, seeds, past)
     optimizer = repr(recipe.optimizer)
     states: Sequence[NDArray[np.float64] | None] = [None] * len(start)
     if optimizer == stream.optimizer:
@@ -160,11 +164,15 @@ def _warn_if_out_of_reach(rows: ScaledRows, recipe: Recipe) -> None:
 
 
 def _choose_start(
-    architecture: Architecture, seeds: Seeds, past: Model | None
+    architecture: Architecture, scaling: Scaling, seeds: Seeds, past: Model | None
 ) -> list[list[NDArray[np.float32]]]:
     """The weights that the training of each network starts from."""
     if past is None:
-        return [draw_initial_weights(architecture, seed) for seed in seeds.weights]
+        frequencies = scaling.frequencies
+        return [
+            draw_initial_weights(architecture, frequencies, seed)
+            for seed in seeds.weights
+        ]
     before = past.architecture._asdict() | {"n_estimators": len(past.weights)}
     now = architecture._asdict() | {"n_estimators": len(seeds.weights)}
     for name, value in now.items():
@@ -185,30 +193,46 @@ def _make_model(
     seed: int,
 ) -> Model:
     """A Model with references from a sample; raises if the training diverged."""
+    scaling, layout = sample.scaling, sample.scaling.layout
     networks = make_networks(architecture, weights, make_keras_activation)
-    inputs, outputs = run_forward(sample, networks)
-    is_observed = ~np.isnan(inputs)
-    error = np.abs(inputs - outputs).mean(where=is_observed)
-    size = np.abs(inputs).mean(where=is_observed)
+    inputs, outputs = run_forward(sample, networks, make_hidings(networks, layout))
+    _check_error(inputs, outputs, scaling)
+    neighborhood = None
+    if score_method == "neighbors":
+        neighborhood = choose_neighborhood(
+            inputs,
+            outputs.mean(axis=0),
+            scaling,
+            sample.weights,
+            np.random.RandomState([seed, 1]),
+            sample.without_limit().read_all() if sample.limit < np.inf else inputs,
+        )
+    return Model(
+        *scaling[:4],
+        layout.columns,
+        layout.sizes,
+        architecture,
+        weights,
+        neighborhood,
+        make_keras_activation,
+    )
+
+
+def _check_error(
+    inputs: NDArray[np.float64], outputs: NDArray[np.float64], scaling: Scaling
+) -> None:
+    """Raise if the networks know less than nothing of rows."""
+    is_observed = ~scaling.layout.find_missing(inputs)
+    misses = [compute_misses(inputs, output, scaling) for output in outputs]
+    error = np.abs(misses).mean(where=is_observed)
+    p = scaling.layout.n_numbers
+    size = np.abs(inputs[:, :p]).mean(where=is_observed[:, :p]) if p else 1.0
     if not error <= 100.0 * max(1.0, size):
         raise ValueError(
             "Training diverged: the network's mean absolute error on the rows is "
             f"{error:.3g}, where their mean absolute value is {size:.3g} (both "
             "scaled). Lower the learning rate."
         )
-    neighborhood = None
-    if score_method == "neighbors":
-        neighborhood = choose_neighborhood(
-            inputs,
-            outputs.mean(axis=0),
-            sample.scaling.mask_values,
-            sample.weights,
-            np.random.RandomState([seed, 1]),
-            sample.without_limit().read_all() if sample.limit < np.inf else inputs,
-        )
-    return Model(
-        *sample.scaling, architecture, weights, neighborhood, make_keras_activation
-    )
 
 
 def _average(curves: list[list[float]]) -> list[float]:

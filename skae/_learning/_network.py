@@ -18,13 +18,17 @@ if TYPE_CHECKING:
     import keras
 
 
+MIN_FREQUENCY = 1e-6  # of a category, for the first weights
+
+
 def draw_initial_weights(
-    architecture: Architecture, seed: int
+    architecture: Architecture, frequencies: NDArray[np.float64], seed: int
 ) -> list[NDArray[np.float32]]:
     """Kernel and bias of each layer: Glorot uniform and zero, as Keras's `Dense`.
 
     Drawn by NumPy, so that they depend on the seed alone: not on a global generator
-    and not on Keras's version.
+    and not on Keras's version. Of categories the biases are such that the frequencies
+    are expected.
 
     Source: Glorot & Bengio (2010), "Understanding the difficulty of training deep
     feedforward neural networks", AISTATS.
@@ -35,6 +39,8 @@ def draw_initial_weights(
         limit = np.sqrt(6.0 / sum(shape))
         kernel = rng.uniform(-limit, limit, size=shape)
         weights += [kernel.astype(np.float32), np.zeros(shape[1], np.float32)]
+    logits = np.log(np.maximum(frequencies, MIN_FREQUENCY))
+    weights[-1][len(weights[-1]) - len(logits) :] = logits
     return weights
 
 
@@ -49,8 +55,9 @@ def build_training_model(
     """
     keras = import_keras()
     rows = keras.Input((architecture.n_features,), dtype="float32", name="rows")
-    layers = _make_dense_layers(architecture)
-    model = keras.Model(rows, _chain(layers, rows), name="autoencoder")
+    outputs = _chain(_make_dense_layers(architecture), rows)
+    outputs = _activate_numbers(architecture, outputs)
+    model = keras.Model(rows, outputs, name="autoencoder")
     model.compile(
         optimizer=(
             _interpret("optimizer", optimizer, _make_named_optimizer)
@@ -94,16 +101,22 @@ def _build_models_in_user_units(
     codes = keras.Input((len(networks) * n_codes,), dtype="float64", name="codes")
     to_scaled, to_user_units = _make_scaling(scaling)
     scaled_rows = to_scaled(rows)
-    member_codes, reconstructions, decoded = [], [], []
+    member_codes: list[Any] = []
+    reconstructions: list[Any] = []
+    decoded: list[Any] = []
     for i, weights in enumerate(networks):
         prefix = f"network_{i + 1}_" if len(networks) > 1 else ""
         # Where clones start; the seed spares the global generators.
         initializer = keras.initializers.GlorotUniform(seed=i)
         layers = _make_dense_layers(architecture, prefix, initializer)
         member_codes.append(_chain(layers[:n_encoder], scaled_rows))
-        reconstructions.append(_chain(layers[n_encoder:], member_codes[-1]))
         own_codes = codes[:, i * n_codes : (i + 1) * n_codes]
-        decoded.append(_chain(layers[n_encoder:], own_codes))
+        for given, outputs in (
+            (member_codes[-1], reconstructions),
+            (own_codes, decoded),
+        ):
+            chained = _chain(layers[n_encoder:], given)
+            outputs.append(_activate_numbers(architecture, chained))
         for layer, kernel, bias in zip(
             layers, weights[::2], weights[1::2], strict=True
         ):
@@ -147,10 +160,11 @@ def _make_dense_layers(
 ) -> list[keras.layers.Layer]:
     """The dense layers, unbuilt; a zero initializer draws from no generator."""
     layers = import_keras().layers
-    n_encoder = architecture.n_encoder_layers
-    n_layers = len(architecture.activations)
+    n_encoder, activations = architecture.n_encoder_layers, architecture.activations
     names = [f"{prefix}encoder_{i + 1}" for i in range(n_encoder)]
-    names += [f"{prefix}decoder_{i + 1}" for i in range(n_layers - n_encoder)]
+    names += [f"{prefix}decoder_{i + 1}" for i in range(len(activations) - n_encoder)]
+    if architecture.n_logits:  # `_activate_numbers` follows
+        activations = (*activations[:-1], "linear")
     return [
         layers.Dense(
             units,
@@ -160,9 +174,20 @@ def _make_dense_layers(
             name=name,
         )
         for units, activation, name in zip(
-            architecture.widths[1:], architecture.activations, names, strict=True
+            architecture.widths[1:], activations, names, strict=True
         )
     ]
+
+
+def _activate_numbers(architecture: Architecture, outputs: Any) -> Any:
+    """The outputs with the activation that the last layer of categories lacks."""
+    n_logits, activation = architecture.n_logits, architecture.output_activation
+    if not n_logits or activation == "linear":
+        return outputs
+    layers, n_numbers = import_keras().layers, architecture.n_features - n_logits
+    activate = layers.Activation(_interpret_activation(activation), dtype="float32")
+    parts = [activate(outputs[:, :n_numbers]), outputs[:, n_numbers:]]
+    return layers.Concatenate(dtype="float32")(parts)
 
 
 def _make_scaling(scaling: Scaling) -> tuple[keras.Model, keras.Model]:
@@ -179,7 +204,15 @@ def _make_scaling(scaling: Scaling) -> tuple[keras.Model, keras.Model]:
     rows = keras.Input(pivot.shape, dtype="float64", name="rows")
     outputs = keras.Input(pivot.shape, dtype="float64", name="outputs")
     scaled = multiply(subtract(subtract(rows, pivot), remainder), 1.0 / scale)
-    unscaled = add(add(multiply(outputs, scale), remainder), pivot)
+    layout, p = scaling.layout, scaling.layout.n_numbers
+    numbers = outputs[:, :p] if layout.has_categories else outputs
+    unscaled = add(add(multiply(numbers, scale[:p]), remainder[:p]), pivot[:p])
+    if layout.has_categories:  # of which come probabilities
+        blocks = [
+            keras.ops.softmax(outputs[:, p + start : p + start + size])
+            for start, size in zip(layout.starts, layout.sizes, strict=True)
+        ]
+        unscaled = keras.ops.concatenate([unscaled, *blocks] if p else blocks, axis=1)
     return (
         keras.Model(rows, scaled, name="scale"),
         keras.Model(outputs, unscaled, name="unscale"),

@@ -11,6 +11,7 @@ import numpy as np
 
 from skae._learning._optimizer import SerializedOptimizer, serialize_optimizer
 from skae._scoring._forward import Activation, Architecture
+from skae._tables._layout import Layout
 from skae._version import __version__
 
 # Chosen with the widths, the rate and the batches by benchmarks/detection.py. Of few
@@ -41,10 +42,15 @@ class Recipe(NamedTuple):
     n_estimators: int
     version: str = __version__  # another one may learn otherwise
 
-    def plan_architecture(self, n_features: int) -> Architecture:
-        """The layers of each network on so many columns."""
-        activations = self.activation, self.output_activation
-        return Architecture(n_features, self.hidden_layer_sizes, *activations)
+    def plan_architecture(self, layout: Layout) -> Architecture:
+        """The layers of each network on such columns."""
+        return Architecture(
+            layout.n_units,
+            self.hidden_layer_sizes,
+            self.activation,
+            self.output_activation,
+            layout.n_category_units,
+        )
 
     @property
     def brings_its_rate(self) -> bool:

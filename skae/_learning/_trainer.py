@@ -17,12 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skae._learning._tensorflow import first_xla_compilation_silenced
-from skae._tables._scaling import ScaledRows
+from skae._scoring._surprise import compute_entropies
+from skae._tables._layout import Layout
+from skae._tables._scaling import ScaledRows, Scaling
 
 if TYPE_CHECKING:
     import keras
 
 EVALUATION_BYTES = 2**24  # of float32 rows whose loss is computed at once
+
+# Below the highest of a row, where float32 still has what is to be added up.
+LEAST_LOGIT = -60.0
 
 MAX_IDLE_TRAINERS = 16
 MAX_IDLE_WEIGHTS = 10**7  # 120 MB with the two moments of Adam
@@ -53,17 +58,29 @@ class Trainer:
 
     With `uses_xla`, full batches go through XLA, the others not. With `has_missing`,
     cells may be NaN: they stay masked, and neither loss nor gradient knows of them.
+    The layout says which of the model's inputs are of one cell.
     """
 
     def __init__(
-        self, model: keras.Model, masking: float, uses_xla: bool, has_missing: bool
+        self,
+        model: keras.Model,
+        layout: Layout,
+        masking: float,
+        uses_xla: bool,
+        has_missing: bool,
     ):
         import tensorflow as tf
 
         self.model = model
+        self._layout = layout
         self._masking = masking
         self._has_missing = has_missing
         self._mask_values = tf.Variable(tf.zeros(model.input_shape[1]), trainable=False)
+        n_category_units = layout.n_category_units
+        self._frequencies = tf.Variable(tf.zeros(n_category_units), trainable=False)
+        self._spreads = tf.Variable(tf.zeros(n_category_units), trainable=False)
+        self._entropies = tf.Variable(tf.zeros(len(layout.sizes)), trainable=False)
+        self._blocks = tf.one_hot(layout.block_of_unit, len(layout.sizes))
         self.uses_xla = uses_xla
         self._variables = [variable.value for variable in model.trainable_variables]
         self._fresh_optimizer_state = [
@@ -113,7 +130,7 @@ class Trainer:
         self,
         weights: Sequence[NDArray[np.float32]],
         learning_rate: float | None,
-        mask_values: NDArray[np.float64],
+        scaling: Scaling,
         optimizer_state: NDArray[np.float64] | None = None,
     ) -> None:
         """Give the model these weights, and its optimizer a state, or a new one's."""
@@ -127,7 +144,13 @@ class Trainer:
             variable.assign(state)
         if learning_rate is not None:
             self.set_learning_rate(learning_rate)
-        self._mask_values.assign(mask_values.astype(np.float32))
+        self._mask_values.assign(scaling.mask_values.astype(np.float32))
+        p, entropies = scaling.layout.n_numbers, compute_entropies(scaling)
+        self._frequencies.assign(scaling.frequencies.astype(np.float32))
+        self._spreads.assign(scaling.scale[p:].astype(np.float32))
+        # Nothing can be missed of a column that has only what shares a unit.
+        entropies[entropies == 0.0] = np.inf
+        self._entropies.assign(entropies.astype(np.float32))
 
     def read_learning_rate(self) -> float:
         """The optimizer's present rate, as in float32 whatever Keras keeps it in."""
@@ -260,7 +283,9 @@ class Trainer:
         rows, is_missing = self._fill(rows)
         inputs = rows
         if self._masking > 0.0:
-            inputs = mask_cells(rows, self._mask_values, self._masking, seed)
+            inputs = mask_cells(
+                rows, self._mask_values, self._masking, seed, self._layout
+            )
         with tf.GradientTape() as tape:
             outputs = self.model(inputs, training=True)
             loss = self._compute_loss(rows, outputs, is_missing)
@@ -315,14 +340,73 @@ class Trainer:
         """
         import tensorflow as tf
 
+        if self._layout.has_categories:
+            return self._compute_mixed_loss(rows, outputs, is_missing, weights)
+        loss = self._compute_losses(rows, outputs, is_missing)
+        if is_missing is None:
+            return _average(loss, weights)
+        observed_share = 1.0 - _average(tf.cast(is_missing, tf.float32), weights)
+        return _average(loss, weights) / observed_share
+
+    def _compute_losses(self, rows: Any, outputs: Any, is_missing: Any) -> Any:
+        """What the loss is for rows, without terms for missing cells."""
+        import tensorflow as tf
+
         # A `Loss` that is called computes in the user's global precision; its method
         # `call`, like a loss function, in that of the rows.
         loss = getattr(self.model.loss, "call", self.model.loss)
-        if is_missing is None:
-            return _average(loss(rows, outputs), weights)
-        outputs = tf.where(is_missing, rows, outputs)
-        observed_share = 1.0 - _average(tf.cast(is_missing, tf.float32), weights)
-        return _average(loss(rows, outputs), weights) / observed_share
+        if is_missing is not None:
+            outputs = tf.where(is_missing, rows, outputs)
+        return loss(rows, outputs)
+
+    def _compute_mixed_loss(
+        self, rows: Any, outputs: Any, is_missing: Any, weights: Any
+    ) -> Any:
+        """The same of rows with categories, each of which weighs like a number.
+
+        Of a category the loss is the cross-entropy over the entropy of its column.
+        """
+        import tensorflow as tf
+
+        layout, p = self._layout, self._layout.n_numbers
+        costs = self._compute_cross_entropies(rows[:, p:], outputs[:, p:])
+        observed_share = 1.0
+        if is_missing is not None:
+            is_missing = tf.gather(is_missing, layout.first_units, axis=1)
+            costs = tf.where(is_missing[:, p:], 0.0, costs)
+            observed_share -= _average(tf.cast(is_missing, tf.float32), weights)
+            is_missing = is_missing[:, :p]
+        total = len(layout.columns) * _average(costs, weights)
+        if p:
+            losses = self._compute_losses(rows[:, :p], outputs[:, :p], is_missing)
+            total += p * _average(losses, weights)
+        return total / (layout.n_columns * observed_share)
+
+    def _compute_cross_entropies(self, units: Any, logits: Any) -> Any:
+        """Of each category, over the entropy of its column, (n_rows, n_categorical).
+
+        With the gradient in closed form, a seventh of the time of TensorFlow's own.
+        """
+        import tensorflow as tf
+
+        labels = units * self._spreads + self._frequencies
+        blocks, factors = self._blocks, 1.0 / self._entropies
+
+        @tf.custom_gradient
+        def compute(logits: Any) -> Any:
+            highest = tf.reduce_max(logits, axis=1, keepdims=True)
+            odds = tf.exp(tf.maximum(logits - highest, LEAST_LOGIT))
+            sums = tf.matmul(odds, blocks)
+            costs = highest + tf.math.log(sums) - tf.matmul(labels * logits, blocks)
+            expected = odds / tf.matmul(sums, blocks, transpose_b=True)
+
+            def grade(upstream: Any) -> Any:
+                weights = tf.matmul(upstream * factors, blocks, transpose_b=True)
+                return weights * (expected - labels)
+
+            return costs * factors, grade
+
+        return compute(logits)
 
 
 def _average(values: Any, weights: Any) -> Any:
@@ -338,16 +422,21 @@ def _average(values: Any, weights: Any) -> Any:
     return tf.reduce_mean(values)
 
 
-def mask_cells(rows: Any, values: Any, masking: float, seed: Any) -> Any:
+def mask_cells(
+    rows: Any, values: Any, masking: float, seed: Any, layout: Layout
+) -> Any:
     """Rows that have lost a share of their cells, each row its own from U(0, masking).
 
     Lost cells take the `values` of their columns; the seed is two integers.
     """
     import tensorflow as tf
 
-    shape = (tf.shape(rows)[0], rows.shape[1] + 1)
+    shape = (tf.shape(rows)[0], layout.n_columns + 1)
     uniform = tf.random.stateless_uniform(shape, seed, alg="philox")
     is_lost = uniform[:, 1:] < masking * uniform[:, :1]
+    if layout.has_categories:  # a product takes half the time of `gather`
+        cells = tf.one_hot(layout.cell_of_unit, layout.n_columns, axis=0)
+        is_lost = tf.matmul(tf.cast(is_lost, tf.float32), cells) > 0.5
     return tf.where(is_lost, values, rows)
 
 

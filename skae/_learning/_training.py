@@ -116,24 +116,24 @@ def train(
     more it weighs: a batch is a sample of what was seen, and no row dominates one.
     """
     import_keras()  # or raise, before anything is borrowed that needs it
-    has_missing = rows.has_missing
+    has_missing, scaling = rows.has_missing, rows.scaling
     rows = rows.kept_if_small()
     plan = _make_plan(recipe, rows.shape[0], seeds.split)
     n_updates = len(start) * plan.epochs * plan.n_batches
     operations = count_operations(start[0], plan.batch_size)
     uses_xla = is_worth_xla(operations, n_updates)
-    architecture = recipe.plan_architecture(rows.shape[1])
+    architecture = recipe.plan_architecture(scaling.layout)
 
     def build_trainer() -> Trainer:
         optimizer = surroundings.prototype or recipe.optimizer
         model = build_training_model(architecture, recipe.loss, optimizer)
-        return Trainer(model, recipe.masking, uses_xla, has_missing)
+        return Trainer(model, scaling.layout, recipe.masking, uses_xla, has_missing)
 
     trainings = []
     # A function may change behind its name, and callbacks keep the model.
     give_back = recipe.is_made_of_names and not surroundings.callbacks
     kind = architecture, recipe.loss, recipe.optimizer, recipe.masking
-    key = kind, uses_xla, has_missing
+    key = kind, scaling.layout.key, uses_xla, has_missing
     with (
         borrowed_trainer(key, build_trainer, give_back) as trainer,
         _Progress(n_updates, surroundings.verbose) as progress,
@@ -141,7 +141,7 @@ def train(
         states = optimizer_states or [None] * len(start)
         for weights, seed, state in zip(start, seeds.shuffling, states, strict=True):
             rate = None if recipe.brings_its_rate else recipe.learning_rate
-            trainer.reset(weights, rate, rows.scaling.mask_values, state)
+            trainer.reset(weights, rate, scaling, state)
             watch = _Watch(trainer.model, surroundings.callbacks, recipe, plan)
             chunk = 1 if watch.watches_updates else int(CHUNK_OPERATIONS / operations)
             is_alone = not (watch.is_watched or progress.is_shown or uses_xla)

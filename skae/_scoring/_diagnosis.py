@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from skae._tables._checks import show_number
+from skae._tables._layout import Layout
 from skae._tables._moments import compute_moments
-from skae._tables._reading import Table, WeightedTable
+from skae._tables._reading import Table, WeightedTable, read_chunks
 from skae._tables._scaling import find_rounded
 from skae._tables._sentinels import find_sentinels
 
@@ -21,6 +22,7 @@ LITTLE_EXPLAINED = 0.1  # of the variance
 FOREIGN = -2.0  # three times the error of the means; untrained networks have twice it
 COPIED = 0.9  # of the variance of rows whose cells do not belong together
 MANY_DEAD_UNITS = 0.5
+MANY_SHARED = 0.5  # of the cells of a column
 TAIL = 0.05  # quantile of the training scores below which other rows are counted
 TOO_MANY_IN_TAIL = 2 * TAIL
 SIGNIFICANT = 0.05
@@ -121,11 +123,11 @@ def check_reconstruction(
 
 
 def check_copying(
-    shuffled_rows: NDArray[np.float64], outputs: NDArray[np.float64]
+    shuffled_rows: NDArray[np.float64], outputs: NDArray[np.float64], n_columns: int
 ) -> Finding:
     """Whether even rows come back whose cells were drawn from different rows."""
     name = "variance given back of rows with shuffled cells"
-    if shuffled_rows.shape[1] == 1:
+    if n_columns == 1:
         return _not_measured(name, "A single column has no cells to shuffle.")
     if not _has_variance(shuffled_rows):
         return _not_measured(name)
@@ -163,14 +165,17 @@ COLUMN_ADVICE = {
     "measured in its raw unit. Leave them out, or check them by a rule of their own.",
     "columns that vary by rounding only": "They are taken to be constant. If their "
     "last digits say something, pass differences from a fixed value, in float64.",
+    "columns that look like identifiers": "Most of their categories are too rare to be "
+    "learnt, and share a unit. If each row has one of its own, it says nothing: leave "
+    "them out. If not, pass coarser categories.",
     "columns ruled by one value": "It looks like the sign of a missing or invalid "
     "value. Set it to NaN before fit; if it has been measured, use scaling='robust'.",
 }
 
 
 @np.errstate(all="ignore")
-def check_columns(X: Table, names: Sequence[Any]) -> list[Finding]:
-    """Whether columns are never observed, constant, nearly so, or ruled by one value.
+def check_columns(X: Table, names: Sequence[Any], layout: Layout) -> list[Finding]:
+    """Whether columns are never observed, constant, identifiers, or ruled by one value.
 
     Of several rows; one says nothing of a column.
     """
@@ -180,17 +185,31 @@ def check_columns(X: Table, names: Sequence[Any]) -> list[Finding]:
     is_observed, is_constant = moments.total > 0.0, moments.low == moments.high
     center = moments.pivot + moments.mean
     rounded, _ = find_rounded(X, center, moments.deviation)
-    sentinels = find_sentinels(WeightedTable(X, np.ones(X.shape[0])), moments)
+    identifiers = _find_identifiers(X, layout)
+    is_constant[identifiers] = False
+    table = WeightedTable(X, np.ones(X.shape[0]), layout=layout)
+    sentinels = find_sentinels(table, moments)
     found = [
         [str(names[j]) for j in np.flatnonzero(~is_observed).tolist()],
         [str(names[j]) for j in np.flatnonzero(is_observed & is_constant).tolist()],
         [str(names[j]) for j in rounded.tolist()],
+        [str(names[j]) for j in identifiers.tolist()],
         [f"{names[found.column]}: {show_number(found.value)}" for found in sentinels],
     ]
     return [
         _list_columns(name, columns, X.shape[1], advice)
         for (name, advice), columns in zip(COLUMN_ADVICE.items(), found, strict=True)
     ]
+
+
+def _find_identifiers(X: Table, layout: Layout) -> NDArray[np.intp]:
+    """Columns most of whose categories share a unit."""
+    n_shared, n_known = np.zeros((2, len(layout.columns)))
+    for chunk in read_chunks(X):
+        codes = chunk[:, layout.columns]
+        n_shared += (codes == layout.sizes - 1).sum(axis=0)
+        n_known += (~np.isnan(codes)).sum(axis=0)
+    return layout.columns[n_shared > MANY_SHARED * n_known]
 
 
 def _list_columns(

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from skae._tables._scaling import Scaling
+
 # Fewer find fewer of several changed columns, more hardly find more
 # (benchmarks/explanations.py).
 FAR_SUSPECTS = 2
@@ -21,7 +23,7 @@ def compute_contributions(
     rows: NDArray[np.float64],
     anomaly: NDArray[np.float64],
     terms: NDArray[np.float64],
-    mask_values: NDArray[np.float64],
+    scaling: Scaling,
     measure: Measure,
 ) -> NDArray[np.float64]:
     """What each column adds to a row's anomaly, of which `terms` are those of the sum.
@@ -36,12 +38,15 @@ def compute_contributions(
     monitoring", Automatica 45, 1593-1600; there each column is repaired, not hidden,
     for itself, and nothing is shared out.
     """
-    is_missing = np.isnan(rows)
+    layout = scaling.layout
+    is_missing = layout.find_missing(rows)
     squares = measure(rows)
-    distances = np.abs(np.where(is_missing, 0.0, rows - mask_values))
+    distances = np.where(is_missing, 0.0, _measure_distances(rows, scaling))
     suspects = _find_suspects(distances, squares)
 
     def measure_without(is_hidden: NDArray[np.bool_]) -> NDArray[np.float64]:
+        if layout.has_categories:
+            is_hidden = is_hidden[:, layout.cell_of_unit]
         return measure(np.where(is_hidden, np.nan, rows))
 
     shares = _hide_suspects(squares, suspects, is_missing, measure_without)
@@ -52,6 +57,18 @@ def compute_contributions(
     contributions = terms.copy()
     contributions[is_shared] = shares[is_shared] * factor[:, np.newaxis]
     return _share_out_overflow(contributions, anomaly)
+
+
+def _measure_distances(
+    rows: NDArray[np.float64], scaling: Scaling
+) -> NDArray[np.float64]:
+    """How far each cell is from the mean of its column, (n_rows, n_columns)."""
+    layout, differences = scaling.layout, np.abs(rows - scaling.mask_values)
+    if not layout.has_categories:
+        return differences
+    p = layout.n_numbers
+    blocks = np.sqrt(layout.sum_blocks(np.square(differences[:, p:])))
+    return np.concatenate([differences[:, :p], blocks], axis=1)
 
 
 def _hide_suspects(
@@ -117,13 +134,14 @@ def _find_suspects(
 def compute_expected(
     rows: NDArray[np.float64],
     forward: Callable[[NDArray[np.float64]], NDArray[np.float64]],
-    mask_values: NDArray[np.float64],
+    scaling: Scaling,
 ) -> NDArray[np.float64]:
-    """Each cell as the networks fill it in, it and others being masked."""
+    """Each unit as the networks fill it in, its cell and others being masked."""
+    mask_values = scaling.mask_values
     shown = np.where(np.isnan(rows), mask_values, rows)
     expected = np.empty(rows.shape)
-    for start in range(min(MASKED_GROUPS, rows.shape[1])):
-        group = slice(start, None, MASKED_GROUPS)
+    for start in range(min(MASKED_GROUPS, scaling.layout.n_columns)):
+        group = np.flatnonzero(scaling.layout.cell_of_unit % MASKED_GROUPS == start)
         masked = shown.copy()
         masked[:, group] = mask_values[group]
         outputs = [output[:, group] for output in forward(masked)]

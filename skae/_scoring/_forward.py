@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from scipy.special import erf
 
 from skae._scoring._threads import BLOCK_ROWS, share_out
-from skae._tables._scaling import ScaledRows, Scaling
+from skae._tables._layout import Layout
+from skae._tables._scaling import ScaledRows
 
 MULTIPLE = 16
 MAX_TERMS = 256
@@ -33,6 +34,7 @@ class Architecture(NamedTuple):
     hidden_layer_sizes: tuple[int, ...]
     activation: Activation
     output_activation: Activation
+    n_logits: int = 0  # of the outputs, the last ones: they have no activation
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -72,19 +74,23 @@ class Layer(NamedTuple):
     kernel: NDArray[np.float64]
     bias: NDArray[np.float64]
     width: int  # without the filling
+    n_activated: int  # of the width, from the first on
     activate: Activate  # may overwrite its argument; returns the result
 
 
 def make_layers(
-    weights: Sequence[NDArray[np.float32]], activations: Sequence[Activate]
+    weights: Sequence[NDArray[np.float32]],
+    activations: Sequence[Activate],
+    n_logits: int = 0,
 ) -> list[Layer]:
     """The layers of a network from kernel and bias of each, and its activations."""
     layers: list[Layer] = []
     for kernel, bias, activate in zip(
         weights[::2], weights[1::2], activations, strict=True
     ):
-        padded_bias = pad(bias[np.newaxis])[0]
-        layers.append(Layer(pad(kernel), padded_bias, len(bias), activate))
+        padded_bias, width = pad(bias[np.newaxis])[0], len(bias)
+        layers.append(Layer(pad(kernel), padded_bias, width, width, activate))
+    layers[-1] = layers[-1]._replace(n_activated=layers[-1].width - n_logits)
     return layers
 
 
@@ -100,20 +106,53 @@ def make_networks(
         else make_activation(activation)
         for activation in architecture.activations
     ]
-    return [make_layers(network, activations) for network in weights]
+    n_logits = architecture.n_logits
+    return [make_layers(network, activations, n_logits) for network in weights]
+
+
+class Hiding(NamedTuple):
+    """A network that predicts a group of units from the others.
+
+    Only what the group adds to the first layer, and its part of the last one, differ
+    from the network: the rest is computed once for all groups.
+    """
+
+    units: NDArray[np.intp]
+    kernel: NDArray[np.float64]  # from the group to the first layer
+    last: Layer
+
+    @classmethod
+    def of(cls, layers: Sequence[Layer], units: NDArray[np.intp]) -> Hiding:
+        """The group must be one of logits."""
+        last, width = layers[-1], len(units)
+        kernel = pad(last.kernel[:, units])
+        bias = pad(last.bias[np.newaxis, units])[0]
+        part = Layer(kernel, bias, width, 0, last.activate)
+        return cls(units, pad(layers[0].kernel[units]), part)
+
+
+def make_hidings(
+    networks: Sequence[Sequence[Layer]], layout: Layout
+) -> list[list[Hiding]]:
+    """What predicts the groups of categories, of each network."""
+    return [
+        [Hiding.of(layers, units) for units in layout.groups] for layers in networks
+    ]
 
 
 def iterate_forward(
     rows: ScaledRows,
     networks: Sequence[Sequence[Layer]],
     part: slice,
+    hidings: Sequence[Sequence[Hiding]] = (),
 ) -> Iterator[tuple[slice, NDArray[np.float64], list[NDArray[np.float64]]]]:
     """Yield (slice of rows, the rows, what came out of each network) by blocks.
 
     Of a part of the rows that consists of whole blocks.
     For a missing cell, which is NaN, the networks are shown the mask value of its
-    column. The arrays are buffers: the next block overwrites them, the caller may as
-    well.
+    column. With `hidings` of each network, the outputs of their units are predictions
+    from the others. The arrays are buffers: the next block overwrites them, the caller
+    may as well.
     """
     n_features = rows.shape[1]
     n_buffer_rows = min(BLOCK_ROWS, _round_up(part.stop - part.start))
@@ -134,20 +173,26 @@ def iterate_forward(
             _run_through(layers, filled, layer_buffers)[:n_block_rows]
             for layers, layer_buffers in zip(networks, buffers, strict=True)
         ]
+        for output, layers, hiding in zip(outputs, networks, hidings, strict=False):
+            _predict(hiding, layers, filled, output)
         if has_missing:
             block_inputs[is_missing] = np.nan
         yield block, block_inputs, outputs
 
 
 def run_forward(
-    rows: ScaledRows, networks: Sequence[Sequence[Layer]]
+    rows: ScaledRows,
+    networks: Sequence[Sequence[Layer]],
+    hidings: Sequence[Sequence[Hiding]] = (),
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """All rows, and all that comes out of each network, (n_networks, n_rows, ...)."""
     inputs = np.empty(rows.shape)
     outputs = np.empty((len(networks), *rows.shape))
 
     def work(part: slice) -> None:
-        for block, block_inputs, block_outputs in iterate_forward(rows, networks, part):
+        for block, block_inputs, block_outputs in iterate_forward(
+            rows, networks, part, hidings
+        ):
             inputs[block] = block_inputs
             outputs[:, block] = block_outputs
 
@@ -155,12 +200,26 @@ def run_forward(
     return inputs, outputs
 
 
-def compute_outputs(
-    inputs: NDArray[np.float64], networks: Sequence[Sequence[Layer]]
-) -> NDArray[np.float64]:
-    """What comes out of each network for scaled rows without missing cells."""
-    rows = ScaledRows(inputs, Scaling.of_nothing(inputs.shape[1]))
-    return run_forward(rows, networks)[1]
+def _predict(
+    hidings: Sequence[Hiding],
+    layers: Sequence[Layer],
+    filled: NDArray[np.float64],
+    out: NDArray[np.float64],
+) -> None:
+    """Write to `out` what is expected of each group of units while it is hidden.
+
+    It is hidden by zeros, which must be its mask values.
+    """
+    shown = multiply(filled, layers[0].kernel)
+    shown += layers[0].bias
+    for units, kernel, last in hidings:
+        given = multiply(pad(filled[:, units]), kernel)
+        hidden = _activate(layers[0], np.subtract(shown, given, out=given))
+        for layer in layers[1:-1]:
+            hidden = _activate(layer, multiply(hidden, layer.kernel) + layer.bias)
+        out[:, units] = (multiply(hidden, last.kernel) + last.bias)[
+            : len(out), : last.width
+        ]
 
 
 def _run_through(
@@ -180,11 +239,17 @@ def _apply(
 ) -> NDArray[np.float64]:
     multiply(inputs, layer.kernel, out)
     out += layer.bias
-    # The filling stays zero, and an activation such as softmax does not see it.
-    values = out[:, : layer.width]
-    activated = layer.activate(values)
-    if activated is not values:
-        values[...] = activated
+    return _activate(layer, out)
+
+
+def _activate(layer: Layer, out: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The outputs of a layer in their place."""
+    if layer.n_activated:
+        # The filling stays zero, and an activation such as softmax does not see it.
+        values = out[:, : layer.n_activated]
+        activated = layer.activate(values)
+        if activated is not values:
+            values[...] = activated
     return out
 
 

@@ -19,6 +19,12 @@ from scipy.spatial.distance import cdist
 
 from skae._scoring._forward import multiply, pad
 from skae._scoring._scores import count_observed
+from skae._scoring._surprise import (
+    compute_mismatches,
+    compute_misses,
+    compute_probabilities,
+    find_categories,
+)
 from skae._tables._reading import Weights
 from skae._tables._scaling import Scaling
 from skae._tables._weighting import draw_by_weight
@@ -32,6 +38,7 @@ MAX_NUMBERS = 500_000  # of all references' views
 MAX_NEIGHBORS = 12
 REFERENCES_PER_NEIGHBOR = 25  # at least, where rows are so wide that these are few
 SUSPECTED_SHARE = 0.1  # of the rows, by weight, that do not become references
+COMMON_SHARE = 0.05  # of the rows; a row that has as many copies is not suspected
 
 # A tenth of a standard deviation is no evidence; nor are smaller errors, in comparison,
 # where few rows were trained on: the networks know these better than others.
@@ -68,17 +75,18 @@ Copies = tuple[NDArray[np.intp], NDArray[np.intp]]  # rows, and the references t
 class Neighborhood(NamedTuple):
     """What rows are compared with, in scaled units."""
 
-    references: NDArray[np.float64]  # (n_references, n_features), NaN where missing
-    center: NDArray[np.float64]  # (n_features,): the mean of each column
-    residual_scale: NDArray[np.float64]  # (n_features,)
-    spread: float  # root mean square of the cells around these
+    references: NDArray[np.float64]  # (n_references, n_columns), NaN where missing
+    center: NDArray[np.float64]  # (n_numbers,): the mean of each column
+    residual_scale: NDArray[np.float64]  # (n_columns,)
+    spread: float  # root mean square of the numbers around these
 
 
 class View(NamedTuple):
-    """Rows as they are compared, (n_rows, n_features) each; 0 where one is missing."""
+    """Rows as they are compared; 0 where a cell is missing."""
 
-    cells: NDArray[np.float64]
-    residuals: NDArray[np.float64]
+    cells: NDArray[np.float64]  # (n_rows, n_numbers)
+    residuals: NDArray[np.float64]  # (n_rows, n_columns)
+    categories: NDArray[np.float64] | None  # (n_rows, n_category_units), 1 or 0
 
 
 def count_references(n_features: int) -> int:
@@ -97,7 +105,7 @@ def count_neighbors(n_features: int) -> int:
 def choose_neighborhood(
     rows: NDArray[np.float64],
     outputs: NDArray[np.float64],
-    mask_values: NDArray[np.float64],
+    scaling: Scaling,
     weights: Weights,
     rng: np.random.RandomState,
     originals: NDArray[np.float64],
@@ -110,22 +118,48 @@ def choose_neighborhood(
     """
     if weights is None:
         weights = np.ones(len(rows))
-    is_observed = ~np.isnan(rows)
-    errors = _compute_mean_squares(rows - outputs, is_observed, weights)
-    deviations = _compute_mean_squares(rows - mask_values, is_observed, weights)
+    p = scaling.layout.n_numbers
+    is_observed = ~scaling.layout.find_missing(rows)
+    center = scaling.mask_values[:p]
+    deviations = _compute_mean_squares(
+        rows[:, :p] - center, is_observed[:, :p], weights
+    )
     varies = deviations > 0.0
     spread = float(np.sqrt(deviations[varies].mean())) if varies.any() else 1.0
-    sizes = np.sqrt(errors)
+    misses = compute_misses(rows, outputs, scaling, spread)
+    sizes = np.sqrt(_compute_mean_squares(misses, is_observed, weights))
     floor = RESIDUAL_FLOOR + RESIDUAL_FLOOR_PER_ROW / len(rows)
     scale = sizes + 0.1 * sizes.mean() + floor * spread
-    hood = Neighborhood(rows, mask_values, scale, spread)
-    view = compute_view(rows, outputs, hood)
-    suspicion = (np.abs(view.cells) + np.abs(view.residuals)).sum(axis=1)
+    hood = Neighborhood(rows, center, scale, spread)
+    view = compute_view(rows, outputs, hood, scaling)
+    suspicion = np.abs(view.cells).sum(axis=1) + np.abs(view.residuals).sum(axis=1)
+    if view.categories is not None:
+        suspicion += _measure_rarity(view.categories, scaling)
     suspicion /= count_observed(~is_observed)
     kept = _keep_least(suspicion, weights, 1.0 - SUSPECTED_SHARE)
+    kept = np.where(_are_common(weights), weights, kept)
     n_seen = max(np.count_nonzero(kept), kept.sum())
-    n_draws = int(min(count_references(rows.shape[1]), n_seen))
-    return hood._replace(references=originals[draw_by_weight(kept, n_draws, rng)])
+    n_draws = int(min(count_references(scaling.layout.n_columns), n_seen))
+    drawn = originals[draw_by_weight(kept, n_draws, rng)]
+    return hood._replace(references=scaling.condense(drawn))
+
+
+def _measure_rarity(
+    categories: NDArray[np.float64], scaling: Scaling
+) -> NDArray[np.float64]:
+    """How far the categories of rows are from those of others, on average."""
+    others = 1.0 - scaling.frequencies
+    mismatches = np.repeat(compute_mismatches(scaling), scaling.layout.sizes)
+    distances: NDArray[np.float64] = categories @ (mismatches * others)
+    return distances
+
+
+def _are_common(weights: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Rows with so many copies that these are no coincidence."""
+    total = weights.sum()
+    n_copies = weights * max(1.0, len(weights) / total)
+    are_common: NDArray[np.bool_] = n_copies >= max(MAX_NEIGHBORS, COMMON_SHARE * total)
+    return are_common
 
 
 def _compute_mean_squares(
@@ -155,19 +189,25 @@ def _keep_least(
 
 
 def compute_view(
-    rows: NDArray[np.float64], outputs: NDArray[np.float64], hood: Neighborhood
+    rows: NDArray[np.float64],
+    outputs: NDArray[np.float64],
+    hood: Neighborhood,
+    scaling: Scaling,
 ) -> View:
     """Rows and the average outputs for them as they are compared."""
-    cells = rows - hood.center
+    layout, p = scaling.layout, scaling.layout.n_numbers
+    cells = rows[:, :p] - hood.center
     cells *= 1.0 / hood.spread
-    residuals = rows - outputs
+    residuals = compute_misses(rows, outputs, scaling, hood.spread)
     residuals *= 1.0 / hood.residual_scale
     np.clip(cells, -CLIP, CLIP, out=cells)
     np.clip(residuals, -CLIP, CLIP, out=residuals)
-    is_missing = np.isnan(rows)
+    is_missing = layout.find_missing(rows)
     if is_missing.any():
-        cells[is_missing] = residuals[is_missing] = 0.0
-    return View(cells, residuals)
+        cells[is_missing[:, :p]] = residuals[is_missing] = 0.0
+    if not layout.has_categories:
+        return View(cells, residuals, None)
+    return View(cells, residuals, np.nan_to_num(find_categories(rows, scaling)))
 
 
 class Half(NamedTuple):
@@ -178,29 +218,64 @@ class Half(NamedTuple):
     squares: NDArray[np.float64]  # sums over the columns
 
 
+class Blocks(NamedTuple):
+    """Categories of the references, and what another one counts."""
+
+    values: NDArray[np.float64]  # (n_references, n_category_units)
+    kernel: NDArray[np.float64]  # what the same one saves; transposed and filled up
+    mismatches: NDArray[np.float64]  # (n_categorical,): squared, if sums are of squares
+
+
 class References(NamedTuple):
     """A Neighborhood with what the networks at hand miss of its rows."""
 
-    rows: NDArray[np.float64]  # as they are, NaN where missing
+    rows: NDArray[np.float64]  # units as they are, NaN where missing
     cells: Half
     residuals: Half
+    categories: Blocks | None
     patterns: NDArray[np.int64]  # the same where the same cells are missing
-    offsets: NDArray[np.float64]  # how far from 0 columns are, for `SAME_CELL`
+    offsets: NDArray[np.float64]  # how far from 0 units are, for `SAME_CELL`
     hood: Neighborhood
+    scaling: Scaling
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether distances are roots of sums of squares."""
+        return self.scaling.layout.n_columns > MAX_COLUMNS_OF_ABSOLUTE
 
 
 def make_references(
-    hood: Neighborhood, outputs: NDArray[np.float64], scaling: Scaling
+    hood: Neighborhood,
+    rows: NDArray[np.float64],
+    outputs: NDArray[np.float64],
+    scaling: Scaling,
 ) -> References:
-    """References; a missing cell stands where the average outputs put it."""
-    filled = np.where(np.isnan(hood.references), outputs, hood.references)
+    """References, given as units; a missing cell stands where the outputs put it."""
+    layout, p = scaling.layout, scaling.layout.n_numbers
+    filled = rows.copy()
+    filled[:, :p] = np.where(np.isnan(rows[:, :p]), outputs[:, :p], rows[:, :p])
+    view = compute_view(filled, outputs, hood, scaling)
     cells, residuals = (
         Half(values, pad(values.T), np.square(values).sum(axis=1))
-        for values in compute_view(filled, outputs, hood)
+        for values in (view.cells, view.residuals)
     )
-    patterns = _number_patterns(np.isnan(hood.references))
-    offsets = _find_offsets(hood.references, scaling)
-    return References(hood.references, cells, residuals, patterns, offsets, hood)
+    blocks = None
+    if view.categories is not None:
+        expected = compute_probabilities(outputs, scaling)
+        values = np.where(np.isnan(rows[:, p:]), expected, view.categories)
+        blocks = _make_blocks(values, scaling)
+    patterns = _number_patterns(layout.find_missing(rows))
+    offsets = np.zeros(layout.n_units)
+    offsets[:p] = _find_offsets(rows[:, :p], scaling.of_numbers())
+    return References(rows, cells, residuals, blocks, patterns, offsets, hood, scaling)
+
+
+def _make_blocks(values: NDArray[np.float64], scaling: Scaling) -> Blocks:
+    mismatches = compute_mismatches(scaling)
+    if scaling.layout.n_columns > MAX_COLUMNS_OF_ABSOLUTE:
+        mismatches = np.square(mismatches)
+    kernel = values.T * np.repeat(mismatches, scaling.layout.sizes)[:, np.newaxis]
+    return Blocks(values, pad(kernel), mismatches)
 
 
 def _find_offsets(
@@ -229,26 +304,37 @@ def measure_distances(
     not the same on each processor; or it is known, of rows with hidden cells, from
     `find_copies` before.
     """
-    measure, is_missing = _choose_measure(rows.shape[1]), np.isnan(rows)
-    distances, by_residuals = (
-        measure(values, half, is_missing)
-        for values, half in zip(
-            view, (references.cells, references.residuals), strict=True
-        )
-    )
+    is_missing = references.scaling.layout.find_missing(rows)
+    distances = _measure_cells(view, references, is_missing)
     copies = copies or _find_copies(rows, view, references, distances, is_missing)
-    distances += by_residuals
-    if rows.shape[1] > MAX_COLUMNS_OF_ABSOLUTE:
+    measure = _choose_measure(references)
+    distances += measure(view.residuals, references.residuals, is_missing)
+    if references.is_wide:
         np.sqrt(distances, out=distances)
     distances[copies] = np.inf
     return distances
 
 
+def _measure_cells(
+    view: View, references: References, is_missing: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """The part of the distances, or of their squares, that lies in the cells."""
+    p, measure = view.cells.shape[1], _choose_measure(references)
+    by_cells = measure(view.cells, references.cells, is_missing[:, :p])
+    if view.categories is not None and references.categories is not None:
+        blocks = references.categories
+        same = multiply(pad(view.categories), blocks.kernel)[:, : len(blocks.values)]
+        different = (~is_missing[:, p:] * blocks.mismatches).sum(axis=1)
+        mismatches = different[:, np.newaxis] - same[: len(different)]
+        by_cells += np.maximum(mismatches, 0.0, out=mismatches)
+    return by_cells
+
+
 def _choose_measure(
-    n_features: int,
+    references: References,
 ) -> Callable[[NDArray[np.float64], Half, NDArray[np.bool_]], NDArray[np.float64]]:
     """How rows of so many columns are compared."""
-    return _sum_squares if n_features > MAX_COLUMNS_OF_ABSOLUTE else _sum_differences
+    return _sum_squares if references.is_wide else _sum_differences
 
 
 def _sum_differences(
@@ -293,10 +379,9 @@ def find_copies(
     rows: NDArray[np.float64], outputs: NDArray[np.float64], references: References
 ) -> Copies:
     """Rows that are references, and for each the one that it is."""
-    view = compute_view(rows, outputs, references.hood)
-    measure = _choose_measure(rows.shape[1])
-    is_missing = np.isnan(rows)
-    by_cells = measure(view.cells, references.cells, is_missing)
+    view = compute_view(rows, outputs, references.hood, references.scaling)
+    is_missing = references.scaling.layout.find_missing(rows)
+    by_cells = _measure_cells(view, references, is_missing)
     return _find_copies(rows, view, references, by_cells, is_missing)
 
 
@@ -312,10 +397,13 @@ def _find_copies(
     A cell is as exact as it is in the user's units.
     """
     hood = references.hood
+    offsets = references.offsets[: len(hood.center)]
     reach = np.abs(view.cells).sum(axis=1)
-    reach += (np.abs(hood.center) + references.offsets).sum() / hood.spread
+    reach += (np.abs(hood.center) + offsets).sum() / hood.spread
+    if references.categories is not None:  # the same ones, but for rounding
+        reach += references.categories.mismatches.sum()
     reach *= SAME_CELL
-    if rows.shape[1] > MAX_COLUMNS_OF_ABSOLUTE:
+    if references.is_wide:
         reach = np.square(reach)
     patterns = _number_patterns(is_missing)
     if patterns.any() or references.patterns.any():
@@ -350,10 +438,10 @@ def compute_anomalies(
     0 for a row with nothing observed, and for one without other references; infinite
     for one with an infinite cell, which the view would hide.
     """
-    distances = measure_distances(
-        rows, compute_view(rows, outputs, references.hood), references
-    )
-    n_nearest = min(count_neighbors(rows.shape[1]), distances.shape[1])
+    layout = references.scaling.layout
+    view = compute_view(rows, outputs, references.hood, references.scaling)
+    distances = measure_distances(rows, view, references)
+    n_nearest = min(count_neighbors(layout.n_columns), distances.shape[1])
     nearest = np.partition(distances, n_nearest - 1, axis=1)[:, :n_nearest]
     if n_nearest == distances.shape[1]:  # one of them may be the row itself
         is_other = nearest != np.inf
@@ -361,14 +449,14 @@ def compute_anomalies(
         anomalies /= np.maximum(is_other.sum(axis=1), 1)
     else:
         anomalies = nearest.mean(axis=1)
-    is_missing = np.isnan(rows)
-    anomalies /= _count_units(is_missing)
+    is_missing = layout.find_missing(rows)
+    anomalies /= _count_divisor(is_missing)
     anomalies[is_missing.all(axis=1)] = 0.0
     anomalies[np.isinf(rows).any(axis=1)] = np.inf
     return anomalies
 
 
-def _count_units(is_missing: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _count_divisor(is_missing: NDArray[np.bool_]) -> NDArray[np.float64]:
     """What a distance is divided by, so that it does not grow with the columns."""
     counts = count_observed(is_missing).astype(np.float64)
     is_wide = is_missing.shape[1] > MAX_COLUMNS_OF_ABSOLUTE
@@ -379,8 +467,8 @@ def compute_terms(
     rows: NDArray[np.float64], outputs: NDArray[np.float64], references: References
 ) -> NDArray[np.float64]:
     """What each column adds to the anomalies; the sum over a row is its anomaly."""
-    is_wide = rows.shape[1] > MAX_COLUMNS_OF_ABSOLUTE
-    terms, n_others = np.zeros(rows.shape), np.zeros((len(rows), 1))
+    is_wide, layout = references.is_wide, references.scaling.layout
+    terms, n_others = np.zeros((len(rows), layout.n_columns)), np.zeros((len(rows), 1))
     for cells, residuals, distances in _compare(rows, outputs, references):
         added = (
             np.square(cells) + np.square(residuals) if is_wide else cells + residuals
@@ -389,10 +477,10 @@ def compute_terms(
         is_other = distances != np.inf
         terms += np.where(is_other, added / divisors, 0.0)
         n_others += is_other
-    is_missing = np.isnan(rows)
-    terms /= np.maximum(n_others, 1.0) * _count_units(is_missing)[:, np.newaxis]
+    is_missing = layout.find_missing(rows)
+    terms /= np.maximum(n_others, 1.0) * _count_divisor(is_missing)[:, np.newaxis]
     terms[is_missing] = 0.0
-    terms[np.isinf(rows)] = np.inf
+    terms[layout.find_infinite(rows)] = np.inf
     return terms
 
 
@@ -406,11 +494,12 @@ def compute_squares(
 
     A row with hidden cells is still the reference that it is.
     """
-    squares = np.zeros(rows.shape)
+    layout = references.scaling.layout
+    squares = np.zeros((len(rows), layout.n_columns))
     for cells, residuals, distances in _compare(rows, outputs, references, copies):
         added = CELL_WEIGHT * np.square(cells) + np.square(residuals)
         squares += np.where(distances != np.inf, added, 0.0)
-    squares[np.isnan(rows)] = 0.0
+    squares[layout.find_missing(rows)] = 0.0
     return squares
 
 
@@ -422,19 +511,31 @@ def _compare(
 ) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]]:
     """Yield by how much rows differ from one of their nearest references each.
 
-    Absolute differences of cells and of residuals, (n_rows, n_features), and distances,
+    Absolute differences of cells and of residuals, (n_rows, n_columns), and distances,
     (n_rows, 1), which are infinite where a row is the reference.
     """
-    view = compute_view(rows, outputs, references.hood)
+    view = compute_view(rows, outputs, references.hood, references.scaling)
     distances = measure_distances(rows, view, references, copies)
-    n_nearest = min(count_neighbors(rows.shape[1]), distances.shape[1])
+    n_columns = references.scaling.layout.n_columns
+    n_nearest = min(count_neighbors(n_columns), distances.shape[1])
     nearest = np.argpartition(distances, n_nearest - 1, axis=1)[:, :n_nearest]
     distances = np.take_along_axis(distances, nearest, axis=1)
     for i, chosen in enumerate(nearest.T):
-        cells, residuals = (
-            np.abs(values - half.values[chosen])
-            for values, half in zip(
-                view, (references.cells, references.residuals), strict=True
-            )
-        )
+        cells = np.abs(view.cells - references.cells.values[chosen])
+        residuals = np.abs(view.residuals - references.residuals.values[chosen])
+        if view.categories is not None:
+            different = _compare_categories(view.categories, references, chosen)
+            cells = np.concatenate([cells, different], axis=1)
         yield cells, residuals, distances[:, i : i + 1]
+
+
+def _compare_categories(
+    categories: NDArray[np.float64], references: References, chosen: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """What categories add to distances, or the roots of what they add to squares."""
+    blocks = references.categories
+    assert blocks is not None  # the view has categories
+    layout = references.scaling.layout
+    same = layout.sum_blocks(categories * blocks.values[chosen])
+    different = np.maximum(1.0 - same, 0.0) * blocks.mismatches
+    return np.sqrt(different) if references.is_wide else different

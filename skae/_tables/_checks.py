@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import assert_all_finite
 
-from skae._tables._columns import DATE, DURATION, NUMBER
+from skae._tables._columns import CATEGORY, DATE, DURATION, NUMBER
 from skae._tables._moments import Moments
 from skae._tables._reading import Table, WeightedTable, read_chunks, read_dense
 from skae._tables._sentinels import Sentinel, find_sentinels
@@ -25,6 +25,7 @@ WAYS_TO = {
     NUMBER: "numbers",
     DATE: "dates, for example by astype('datetime64[s]')",
     DURATION: "durations, for example by astype('timedelta64[s]')",
+    CATEGORY: "text, booleans or numbers",
 }
 
 

@@ -1,7 +1,8 @@
 """Tables as people have them, as tables of numbers.
 
-A date becomes the seconds since 1970 in UTC, a duration its seconds, and whatever
-stands for a gap NaN. Neither pandas nor polars is imported: who passes a frame has.
+A date becomes the seconds since 1970 in UTC, a duration its seconds, a category its
+code, and whatever stands for a gap NaN. Neither pandas nor polars is imported: who
+passes a frame has.
 """
 
 from __future__ import annotations
@@ -14,13 +15,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array, csr_array, csr_matrix, issparse, sparray
 
-NUMBER, DATE, DURATION = KINDS = ("number", "date", "duration")  # of columns, of cells
+from skae._tables._categories import Categories, Choice, read_values
+
+# Of columns and, but for the last, of cells.
+NUMBER, DATE, DURATION, CATEGORY = KINDS = ("number", "date", "duration", "category")
 GAP, TEXT, COMPLEX, OBJECT = "gap", "text", "complex number", "object"  # of cells
 
 # Types by name, two of them being pandas's.
 GAP_TYPES = {"NoneType", "NAType", "NaTType", "MaskedConstant"}
 SECOND = np.timedelta64(1, "s")
+
+# What "from_dtype" takes of pyarrow, beside its dictionaries.
+ARROW_CATEGORIES = {"string", "large_string", "string_view", "bool"}
+PLAIN = {str, bool, float}  # types of cells that are categories as they are
 
 EXPECTED = "X must hold numbers, dates or durations:"
 
@@ -30,25 +39,37 @@ class Columns(NamedTuple):
 
     X: Any
     kinds: list[str] | None  # of each column, of `KINDS`; None: all are numbers
+    categories: Categories | None = None  # None: there is no category column
 
 
-def read_columns(X: Any) -> Columns:
+def read_columns(
+    X: Any, categorical_features: Any = None, categories: Categories | None = None
+) -> Columns:
     """Rows of any kind as rows of numbers.
 
-    A table of numbers, and what is no table, is handed on as it is, and so is each
-    column of numbers of a frame.
+    Which columns hold categories is said in `fit` by the user's `categorical_features`,
+    and later by the `categories` that it found, in lists that never change. A table of
+    numbers, and what is no table, is handed on as it is, and so is each column of
+    numbers of a frame.
     """
-    if type(X) is np.ndarray and _is_number(X.dtype):  # soon done with the usual
-        return Columns(X, None)
-    for library, name, read in FRAMES:
+    choice = Choice(categorical_features, categories)
+    if type(X) is np.ndarray and _is_number(X.dtype) and not choice.is_explicit:
+        return Columns(X, None)  # soon done with the usual
+    for library, name, open_table in FRAMES:
         module = sys.modules.get(library)
         if module is not None and isinstance(X, getattr(module, name, ())):
-            return read(X)
+            return _read_table(open_table(X), choice)
     if isinstance(X, list | tuple):
         X = _make_array(X)
     elif getattr(getattr(X, "dtype", None), "kind", "") in ("M", "m") and X.ndim == 2:
         X = np.asanyarray(X)  # of another library, too
-    return _read_array(X) if isinstance(X, np.ndarray) else Columns(X, None)
+    elif choice.is_explicit and issparse(X) and X.ndim == 2:
+        return _read_table(_open_sparse(X), choice)
+    elif choice.is_explicit and hasattr(X, "__array__"):
+        X = np.asanyarray(X)
+    if not isinstance(X, np.ndarray) or X.ndim != 2 or not X.size:
+        return Columns(X, None)
+    return _read_table(_open_array(X), choice)
 
 
 # -------------------------------------------------------------- from a table to columns
@@ -71,16 +92,6 @@ def _make_array(X: Sequence[Any]) -> Any:
         return X
 
 
-def _read_array(X: NDArray) -> Columns:
-    if isinstance(X, np.ma.MaskedArray):
-        X = _fill(X)
-    if _is_number(X.dtype) or X.ndim != 2 or not X.size:
-        return Columns(X, None)
-    pairs = [_read_column(X[:, j], j) for j in range(X.shape[1])]
-    numbers = np.column_stack([values for values, _ in pairs])
-    return Columns(numbers, _none_if_numbers([kind for _, kind in pairs]))
-
-
 def _fill(X: np.ma.MaskedArray) -> NDArray:
     """A masked array as a plain one, with the sign of a gap in each masked cell."""
     if not np.ma.is_masked(X):
@@ -92,33 +103,116 @@ def _fill(X: np.ma.MaskedArray) -> NDArray:
     return values
 
 
-def _read_frame(
-    names: Sequence[Any],
-    are_numbers: Sequence[bool],
-    get: Callable[[int], NDArray],
-    replace: Callable[[dict[int, NDArray]], Any],
-) -> Columns:
-    """A frame in which those columns are replaced that are not of numbers yet."""
-    kinds, columns = [NUMBER] * len(names), {}
-    for j, is_number in enumerate(are_numbers):
-        if not is_number:
-            columns[j], kinds[j] = _read_column(get(j), names[j])
-    return Columns(replace(columns), _none_if_numbers(kinds))
+class _Table(NamedTuple):
+    """A table by its columns."""
+
+    X: Any
+    names: Sequence[Any] | None
+    are_numbers: Sequence[bool]
+    is_category: Callable[[int], bool]  # whether "from_dtype" takes a column
+    get: Callable[[int], NDArray]  # a column
+    get_cells: Callable[[int], NDArray]  # the same, with integers exact beside gaps
+    replace: Callable[[dict[int, NDArray]], Any]  # some columns by numbers
 
 
-def _none_if_numbers(kinds: list[str]) -> list[str] | None:
-    return None if all(kind == NUMBER for kind in kinds) else kinds
-
-
-def _read_pandas(X: Any) -> Columns:
-    dtypes = X.dtypes.tolist()
-    if all(map(_is_number, set(dtypes))):
+def _read_table(table: _Table, choice: Choice) -> Columns:
+    """A table in which those columns are replaced that are not of numbers yet."""
+    n_features = len(table.are_numbers)
+    names = range(n_features) if table.names is None else table.names
+    known = choice.find(n_features, table.names, table.is_category)
+    if not known and all(table.are_numbers):
+        return Columns(table.X, None)
+    kinds, columns = [NUMBER] * n_features, {}
+    categories: Categories = [None] * n_features
+    for j, is_number in enumerate(table.are_numbers):
+        if j in known:
+            cells = _list_cells(table.get_cells(j), names[j])
+            columns[j], categories[j] = read_values(cells, known[j])
+            kinds[j] = CATEGORY
+        elif not is_number:
+            columns[j], kinds[j] = _read_column(table.get(j), names[j])
+    X = table.replace(columns) if columns else table.X
+    if all(kind == NUMBER for kind in kinds):
         return Columns(X, None)
-    # A sparse column is scikit-learn's to read: a frame of nothing else stays sparse.
-    are_numbers = [
-        _is_number(dtype.subtype if dtype.name.startswith("Sparse") else dtype)
-        for dtype in dtypes
-    ]
+    return Columns(X, kinds, (choice.categories or categories) if known else None)
+
+
+def _open_array(given: Any) -> _Table:
+    X: NDArray = _fill(given) if isinstance(given, np.ma.MaskedArray) else given
+    n_features = X.shape[1]
+
+    def is_category(j: int) -> bool:
+        return X.dtype.kind in "UT" or _holds_categories(X[:, j])
+
+    def get(j: int) -> NDArray:
+        return X[:, j]
+
+    def get_cells(j: int) -> NDArray:
+        if X.dtype == given.dtype:
+            return get(j)
+        return _fill(given[:, j].astype(object))  # an integer would become a float
+
+    def replace(columns: dict[int, NDArray]) -> NDArray:
+        if len(columns) == n_features:
+            return np.column_stack([columns[j] for j in range(n_features)])
+        numbers = np.array(X, np.float64)
+        for j, values in columns.items():
+            numbers[:, j] = values
+        return numbers
+
+    are_numbers = [_is_number(X.dtype)] * n_features
+    return _Table(X, None, are_numbers, is_category, get, get_cells, replace)
+
+
+def _open_sparse(X: Any) -> _Table:
+    by_column = X.tocsc()
+
+    def get(j: int) -> NDArray:
+        return by_column[:, [j]].toarray()[:, 0]
+
+    def replace(columns: dict[int, NDArray]) -> csr_array | csr_matrix:
+        cells = X.tocoo()
+        is_kept = ~np.isin(cells.col, list(columns))
+        kept = cells.data[is_kept], cells.row[is_kept], cells.col[is_kept]
+        coded = [_list_nonzeros(codes, j) for j, codes in columns.items()]
+        values, *places = map(np.concatenate, zip(kept, *coded, strict=True))
+        places = [place.astype(cells.col.dtype) for place in places]
+        made = coo_array((values.astype(np.float64), tuple(places)), X.shape).tocsr()
+        return made if isinstance(X, sparray) else csr_matrix(made)
+
+    are_numbers = [True] * X.shape[1]
+    return _Table(X, None, are_numbers, lambda j: False, get, get, replace)
+
+
+def _list_nonzeros(values: NDArray, column: int) -> tuple[NDArray, NDArray, NDArray]:
+    """What a sparse table keeps of a column, with the rows and the column."""
+    rows = np.flatnonzero(values)
+    return values[rows], rows, np.full(len(rows), column)
+
+
+def _holds_categories(values: NDArray) -> bool:
+    """Whether there is text or a boolean among objects."""
+    types = set(map(type, values)) if values.dtype == object else ()
+    return any(issubclass(cell_type, str | bool | np.bool_) for cell_type in types)
+
+
+def _open_pandas(X: Any) -> _Table:
+    pandas, dtypes = sys.modules["pandas"], X.dtypes.tolist()
+    are_numbers = [True] * len(dtypes)
+    if not all(map(_is_number, {type(dtype): dtype for dtype in dtypes}.values())):
+        # A sparse column is scikit-learn's: a frame of nothing else stays sparse.
+        are_numbers = [
+            _is_number(dtype.subtype if dtype.name.startswith("Sparse") else dtype)
+            for dtype in dtypes
+        ]
+    taken = pandas.CategoricalDtype, pandas.StringDtype, pandas.BooleanDtype
+
+    def is_category(j: int) -> bool:
+        if hasattr(dtypes[j], "pyarrow_dtype"):
+            return _is_arrow_category(dtypes[j].pyarrow_dtype)
+        if isinstance(dtypes[j], np.dtype):
+            return dtypes[j].kind == "b" or _holds_categories(get(j))
+        return isinstance(dtypes[j], taken)
 
     def get(j: int) -> NDArray:
         column, dtype = X.iloc[:, j], dtypes[j]
@@ -133,36 +227,55 @@ def _read_pandas(X: Any) -> Columns:
             return column.to_numpy(dtype=f"datetime64[{dtype.unit}]")
         return column.to_numpy()
 
+    def get_cells(j: int) -> NDArray:
+        if isinstance(dtypes[j], np.dtype) or dtypes[j].kind in "fMm":
+            return get(j)
+        return np.asarray(X.iloc[:, j], dtype=object)
+
     def replace(columns: dict[int, NDArray]) -> Any:
         frame = X.copy(deep=False)
         for j, values in columns.items():
             frame.isetitem(j, values)
         return frame
 
-    return _read_frame(X.columns.tolist(), are_numbers, get, replace)
+    names = X.columns.tolist()
+    return _Table(X, names, are_numbers, is_category, get, get_cells, replace)
 
 
-def _read_polars(X: Any) -> Columns:
-    are_numbers = [dtype.is_numeric() or str(dtype) == "Boolean" for dtype in X.dtypes]
-    if all(are_numbers):
-        return Columns(X, None)
+def _open_polars(X: Any) -> _Table:
+    polars, dtypes = sys.modules["polars"], X.dtypes
+    are_numbers = [dtype.is_numeric() or str(dtype) == "Boolean" for dtype in dtypes]
+    taken = polars.Categorical, polars.Enum, polars.String, polars.Boolean
 
-    def replace(columns: dict[int, NDArray]) -> Any:
-        make = sys.modules["polars"].Series
-        return X.with_columns([make(X.columns[j], v) for j, v in columns.items()])
+    def is_category(j: int) -> bool:
+        is_object = dtypes[j] == polars.Object
+        return _holds_categories(get(j)) if is_object else dtypes[j] in taken
 
     def get(j: int) -> NDArray:
         return X.to_series(j).to_numpy()
 
-    return _read_frame(X.columns, are_numbers, get, replace)
+    def get_cells(j: int) -> NDArray:
+        if dtypes[j].is_integer():
+            return np.array(X.to_series(j).to_list(), dtype=object)
+        return get(j)
+
+    def replace(columns: dict[int, NDArray]) -> Any:
+        return X.with_columns(
+            [polars.Series(X.columns[j], values) for j, values in columns.items()]
+        )
+
+    return _Table(X, X.columns, are_numbers, is_category, get, get_cells, replace)
 
 
-def _read_arrow(X: Any) -> Columns:
+def _open_arrow(X: Any) -> _Table:
     arrow = sys.modules["pyarrow"]
     if isinstance(X, arrow.RecordBatch):
         X = arrow.Table.from_batches([X])
     is_integer, is_float = arrow.types.is_integer, arrow.types.is_floating
     are_numbers = [is_integer(f.type) or is_float(f.type) for f in X.schema]
+
+    def is_category(j: int) -> bool:
+        return _is_arrow_category(X.schema[j].type)
 
     def get(j: int) -> NDArray:
         column = X.column(j)
@@ -170,21 +283,96 @@ def _read_arrow(X: Any) -> Columns:
             column = column.cast(column.type.value_type)
         return column.to_numpy()
 
+    def get_cells(j: int) -> NDArray:
+        if is_integer(X.schema[j].type):
+            return np.array(X.column(j).to_pylist(), dtype=object)
+        return get(j)
+
     def replace(columns: dict[int, NDArray]) -> Any:
         frame = X
         for j, values in columns.items():
             frame = frame.set_column(j, X.column_names[j], arrow.array(values))
         return frame
 
-    return _read_frame(X.column_names, are_numbers, get, replace)
+    names = X.column_names
+    return _Table(X, names, are_numbers, is_category, get, get_cells, replace)
 
 
-FRAMES: list[tuple[str, str, Callable[[Any], Columns]]] = [
-    ("pandas", "DataFrame", _read_pandas),
-    ("polars", "DataFrame", _read_polars),
-    ("pyarrow", "Table", _read_arrow),
-    ("pyarrow", "RecordBatch", _read_arrow),
+def _is_arrow_category(arrow_type: Any) -> bool:
+    name = str(arrow_type)
+    return name.startswith("dictionary") or name in ARROW_CATEGORIES
+
+
+FRAMES: list[tuple[str, str, Callable[[Any], _Table]]] = [
+    ("pandas", "DataFrame", _open_pandas),
+    ("polars", "DataFrame", _open_polars),
+    ("pyarrow", "Table", _open_arrow),
+    ("pyarrow", "RecordBatch", _open_arrow),
 ]
+
+
+# ------------------------------------------------------------ from a column to cells
+
+
+def _list_cells(values: NDArray, name: Any) -> list[Any]:
+    """Cells of categories as text, booleans, ints and floats; NaN for a gap."""
+    kind = values.dtype.kind
+    if values.ndim > 1 or kind not in "fiubMmOU":
+        values, kind = np.fromiter(values, object, len(values)), "O"
+    if kind in "Mm":
+        distinct, places = np.unique(values, return_inverse=True)
+        texts = [_write_time(value) for value in distinct]
+        return [texts[place] for place in places]
+    if kind == "O":
+        cells = enumerate(values)
+        return [v if type(v) in PLAIN else _read_cell(v, name, row) for row, v in cells]
+    if kind == "f" and values.dtype.itemsize < 8:  # 0.1 is 0.1 in float32, too
+        values = values.astype(str).astype(np.float64)
+    if kind == "f" and values.dtype.itemsize > 8:
+        with np.errstate(over="ignore"):
+            values = values.astype(np.float64)
+    return values.tolist()
+
+
+def _read_cell(value: Any, name: Any, row: int) -> Any:
+    """One of them; what is neither text nor a number is what Python writes for it."""
+    kind = _classify(type(value))
+    if kind == GAP:
+        return np.nan
+    if kind == TEXT:
+        return str.__str__(value)
+    if kind in (DATE, DURATION):
+        return _write_time(_convert_time(value))
+    if kind == NUMBER:
+        return _read_number(value, name, row)
+    if kind == COMPLEX:
+        raise _make_error(name, row, value, kind)
+    try:
+        hash(value)
+    except TypeError:
+        raise _make_error(name, row, value, kind) from None
+    return str(value)
+
+
+def _read_number(value: Any, name: Any, row: int) -> bool | int | float:
+    number = _convert_number(value, name, row)
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if hasattr(value, "__index__") and np.isfinite(number):
+        return int(value)
+    return float(str(value)) if isinstance(value, np.floating) else number
+
+
+def _write_time(value: Any) -> Any:
+    """A date or duration of NumPy as text, the same for any unit; NaN for NaT."""
+    if np.isnat(value):
+        return np.nan
+    if value.dtype.kind == "m":
+        is_fixed = np.datetime_data(value.dtype)[0] not in ("Y", "M", "generic")
+        return str(value.astype("m8[us]").item() if is_fixed else value)
+    whole = value.astype("M8[s]")
+    text = str(whole) if whole == value else str(value).rstrip("0")
+    return text.removesuffix("T00:00:00")
 
 
 # ------------------------------------------------------------- from a column to numbers
@@ -264,6 +452,8 @@ def _classify(cell_type: type) -> str:
         return TEXT
     if issubclass(cell_type, complex | np.complexfloating):
         return COMPLEX
+    if issubclass(cell_type, int | float):  # whose enumerations have a length
+        return NUMBER
     is_scalar = hasattr(cell_type, "__float__") and not hasattr(cell_type, "__len__")
     return NUMBER if is_scalar else OBJECT
 
@@ -320,8 +510,8 @@ def _make_error(name: Any, row: int, value: Any, kind: str) -> Exception:
     if kind == TEXT:
         return ValueError(
             f"{where} text, such as {cell}. Convert text that stands for numbers or "
-            "dates, encode categories, for example by OneHotEncoder or OrdinalEncoder "
-            "in a pipeline, or leave the column out."
+            "dates, name the column in categorical_features (or set it to "
+            '"from_dtype"), or leave the column out.'
         )
     if kind == COMPLEX:
         return ValueError(

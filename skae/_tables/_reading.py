@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, csr_matrix
 from sklearn.utils import gen_batches
 
+from skae._tables._layout import Layout
+
 CHUNK_BYTES = 2**24  # of float64: large enough for NumPy, small beside any table
 
 # Of a larger table, rows are not copied when some are chosen or put in order: a quarter
@@ -52,6 +54,7 @@ class WeightedTable(NamedTuple):
     names: Sequence[Any] = ()
     kinds: list[str] | None = None  # as `_columns` has them; None: all are numbers
     n_samples: int = 0  # rows that the user passed, equal and weightless ones included
+    layout: Layout | None = None  # None: all columns are numbers
 
 
 def is_copied(X: Table) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from skae._tables._layout import Layout
 from skae._tables._moments import Moments, compute_moments
 from skae._tables._reading import (
     CHUNK_BYTES,
@@ -24,6 +25,7 @@ from skae._tables._reading import (
     read_chunks,
     read_columns,
     read_dense,
+    read_numbered_chunks,
     take_rows,
 )
 from skae._tables._sentinels import find_sentinels
@@ -42,45 +44,106 @@ ROBUST_LIMIT = 20.0
 NOISE_SPACINGS = 4
 UNIT_SPACINGS = 4096
 
+# One row more than there are has a category of a column that is not there, or none
+# would ever be expected.
+UNSEEN_ROWS = 1.0
+
 
 class Scaling(NamedTuple):
     """What the columns' units are to the network's, and what stands for a gap.
 
     A center is a value of its column and a remainder: one float64 would be exact to 256
-    only where time is in nanoseconds.
+    only where time is in nanoseconds. A unit of a category is 1 or 0; its center is how
+    often it is 1, and the scale gives its block a variance of 1.
     """
 
-    pivot: NDArray[np.float64]  # (n_features,)
+    pivot: NDArray[np.float64]  # (n_units,)
     remainder: NDArray[np.float64]
     scale: NDArray[np.float64]
-    mask_values: NDArray[np.float64]  # the mean of each column, in the network's units
+    mask_values: NDArray[np.float64]  # the mean of each unit, in the network's units
+    layout: Layout
 
     @classmethod
     def of_nothing(
-        cls, n_features: int, mask_values: NDArray[np.float64] | None = None
+        cls, n_units: int, mask_values: NDArray[np.float64] | None = None
     ) -> Scaling:
         """The scaling that leaves rows as they are."""
-        zeros = np.zeros(n_features)
+        zeros = np.zeros(n_units)
         values = zeros if mask_values is None else mask_values
-        return cls(zeros, zeros, np.ones(n_features), values)
+        return cls(zeros, zeros, np.ones(n_units), values, Layout.of_numbers(n_units))
+
+    @property
+    def frequencies(self) -> NDArray[np.float64]:
+        """Of the categories of all blocks, and of what shares a unit."""
+        return self.pivot[self.layout.n_numbers :]
+
+    def of_numbers(self) -> Scaling:
+        """The scaling of the columns of numbers alone."""
+        p = self.layout.n_numbers
+        pivot, remainder, scale, mask_values = (part[:p] for part in self[:4])
+        return Scaling(pivot, remainder, scale, mask_values, Layout.of_numbers(p))
 
     @property
     def center(self) -> NDArray[np.float64]:
         """As exact as one float64 can be."""
         return self.pivot + self.remainder
 
-    def undo(self, scaled: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Rows of the network in the user's units, in their place."""
-        scaled *= self.scale
-        scaled += self.remainder
-        scaled += self.pivot
-        return scaled
+    @np.errstate(all="ignore")
+    def undo(self, outputs: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What comes out of the network as rows of the table; overwrites it.
+
+        Of the categories of a cell the one that is most expected.
+        """
+        p = self.layout.n_numbers
+        numbers = outputs[:, :p]
+        numbers *= self.scale[:p]
+        numbers += self.remainder[:p]
+        numbers += self.pivot[:p]
+        if not self.layout.has_categories:
+            return outputs
+        codes = self.layout.find_codes(outputs[:, p:], is_shared_out=True)
+        return self.layout.to_columns(np.concatenate([numbers, codes], axis=1))
+
+    def write_blocks(self, codes: NDArray, out: NDArray) -> None:
+        """Write categories as scaled units; what is NaN or infinite is so as a block.
+
+        Of the shape (n_rows, n_categorical) and (n_rows, n_category_units).
+        """
+        layout, spreads = self.layout, self.scale[self.layout.n_numbers :]
+        is_code = np.isfinite(codes)
+        in_rows, in_blocks = np.nonzero(is_code)
+        units = layout.starts[in_blocks] + codes[is_code].astype(np.intp)
+        out[...] = -self.frequencies / spreads
+        out[in_rows, units] = ((1.0 - self.frequencies) / spreads)[units]
+        for j in np.flatnonzero(~is_code.all(axis=0)):
+            block = slice(layout.starts[j], layout.starts[j] + layout.sizes[j])
+            others = np.flatnonzero(~is_code[:, j])
+            out[others, block] = codes[others, j, np.newaxis]
+
+    def expand(self, cells: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Units from scaled numbers, followed by codes."""
+        p = self.layout.n_numbers
+        if not self.layout.has_categories:
+            return cells
+        units = np.empty((len(cells), self.layout.n_units))
+        units[:, :p] = cells[:, :p]
+        self.write_blocks(cells[:, p:], units[:, p:])
+        return units
+
+    def condense(self, units: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The way back."""
+        p = self.layout.n_numbers
+        if not self.layout.has_categories:
+            return units
+        return np.concatenate(
+            [units[:, :p], self.layout.find_codes(units[:, p:])], axis=1
+        )
 
 
 class ScaledRows:
     """Rows of a table in the network's units, computed when they are read.
 
-    With a limit, no cell is read as more than that, or as less than minus that.
+    With a limit, no number is read as more than that, or as less than minus that.
     """
 
     def __init__(
@@ -95,6 +158,9 @@ class ScaledRows:
         self.weights = weights
         self.limit = limit
         self.factor = 1.0 / scaling.scale
+        self._has_categories = scaling.layout.has_categories
+        if self._has_categories:
+            self._numbers = ScaledRows(X, scaling.of_numbers(), limit=limit)
         self._is_scaled = bool(
             np.any(scaling.pivot != 0.0)
             or np.any(scaling.remainder != 0.0)
@@ -104,10 +170,13 @@ class ScaledRows:
 
     @property
     def shape(self) -> tuple[int, int]:
-        return self.X.shape[0], self.X.shape[1]
+        """Of rows and units."""
+        return self.X.shape[0], len(self.factor)
 
     def read(self, rows: Rows, out: NDArray) -> NDArray:
         """Write the given rows to `out`, of float64 or float32, and return it."""
+        if self._has_categories:
+            return self._read_units(rows, out)
         if self._is_scaled:
             values = read_dense(self.X, rows)
             buffer = out if out.dtype == np.float64 else None
@@ -129,6 +198,14 @@ class ScaledRows:
             np.take(self.X, rows, axis=0, out=out, mode="clip")  # the mode is faster
         return out
 
+    def _read_units(self, rows: Rows, out: NDArray) -> NDArray:
+        """The same, of a table that has categories."""
+        layout, cells = self.scaling.layout, read_dense(self.X, rows)
+        numbers = self._numbers.replaced_by(cells[:, layout.numbers])
+        numbers.read(slice(None), out[:, : layout.n_numbers])
+        self.scaling.write_blocks(cells[:, layout.columns], out[:, layout.n_numbers :])
+        return out
+
     def read_all(self) -> NDArray[np.float64]:
         """All rows, in float64."""
         return self.read(slice(None), out=np.empty(self.shape))
@@ -139,9 +216,13 @@ class ScaledRows:
         return has_missing_cells(self.X)
 
     def compute_range(self) -> tuple[float, float]:
-        """The smallest and the largest value."""
+        """The smallest and the largest number."""
+        scaling, numbers = self.scaling.of_numbers(), self.scaling.layout.numbers
+        if not len(numbers):
+            return 0.0, 0.0
+        factor = 1.0 / scaling.scale
         low, high = (
-            ((extreme - self.scaling.pivot) - self.scaling.remainder) * self.factor
+            ((extreme[numbers] - scaling.pivot) - scaling.remainder) * factor
             for extreme in compute_extremes(self.X)
         )
         return float(np.fmin.reduce(low)), float(np.fmax.reduce(high))
@@ -182,7 +263,33 @@ def scale_rows(
     """Rows to learn from, by the scaling that they themselves give."""
     weights = none_if_equal(table.weights)
     scaling = fit_scaling(table.X, method, weights, moments, table.names)
+    if table.layout is not None:
+        scaling = _add_categories(scaling, table, table.layout)
     return ScaledRows(table.X, scaling, weights, find_limit(method))
+
+
+def _add_categories(scaling: Scaling, table: WeightedTable, layout: Layout) -> Scaling:
+    """The scaling of the columns of numbers, and of the units of the others."""
+    counts = np.zeros(layout.n_category_units)
+    for rows, cells in read_numbered_chunks(table.X):
+        codes = cells[:, layout.columns]
+        is_known = ~np.isnan(codes)
+        units = layout.starts + np.where(is_known, codes, 0.0).astype(np.intp)
+        weights = np.where(is_known, table.weights[rows, np.newaxis], 0.0)
+        counts += np.bincount(units.ravel(), weights.ravel(), len(counts))
+    counts *= max(1.0, table.X.shape[0] / table.weights.sum())
+    counts[layout.starts + layout.sizes - 1] += UNSEEN_ROWS
+    totals = layout.sum_blocks(counts[np.newaxis])[0]
+    frequencies = counts / np.repeat(totals, layout.sizes)
+    variances = 1.0 - layout.sum_blocks(np.square(frequencies)[np.newaxis])[0]
+    spreads = np.sqrt(np.where(layout.sizes > 1, variances, 1.0))
+    zeros = np.zeros(layout.n_category_units)
+    units = frequencies, zeros, np.repeat(spreads, layout.sizes), zeros
+    pivot, remainder, scale, mask_values = (
+        np.append(part[layout.numbers], of_units)
+        for part, of_units in zip(scaling[:4], units, strict=True)
+    )
+    return Scaling(pivot, remainder, scale, mask_values, layout)
 
 
 def fit_scaling(
@@ -228,7 +335,9 @@ def fit_scaling(
         center = pivot + remainder
         _check_spreads(center, spread, names)
         scale = _choose_scales(X, center, spread)
-    return Scaling(pivot, remainder, scale, (mean - remainder) * (1.0 / scale))
+    layout = Layout.of_numbers(len(pivot))
+    mask_values = (mean - remainder) * (1.0 / scale)
+    return Scaling(pivot, remainder, scale, mask_values, layout)
 
 
 def _compute_quartiles(

@@ -74,7 +74,10 @@ def find_sentinels(table: WeightedTable, moments: Moments) -> list[Sentinel]:
         is_suspect = moments.deviation > 10.0 * spreads  # the others differ by less
         is_suspect |= _is_among(values, FILLERS)
         is_suspect |= np.abs(values) > HUGE
-        (columns,) = np.nonzero(is_suspect & (moments.deviation > 0.0))
+        is_suspect &= moments.deviation > 0.0
+        if table.layout is not None:
+            is_suspect[table.layout.columns] = False
+        (columns,) = np.nonzero(is_suspect)
         if not len(columns):
             return []
         values = values[columns]

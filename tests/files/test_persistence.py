@@ -297,7 +297,7 @@ def test_parameter_that_is_newer_than_the_file_is_at_its_default(load_edited):
 
 @pytest.mark.parametrize(
     "kinds, message",
-    [([0, 1, 3, 0, 0], "must hold numbers below 3"), ([0, 1], "has shape")],
+    [([0, 1, 4, 0, 0], "must hold numbers below 4"), ([0, 1], "has shape")],
 )
 def test_kinds_of_columns_that_no_fit_takes_down_are_an_error(
     kinds, message, tmp_path, saved

@@ -9,6 +9,7 @@ import pytest
 from skae._learning import _trainer, _training
 from skae._learning._trainer import Trainer
 from skae._learning._training import _Batches
+from skae._tables._layout import Layout
 
 
 @pytest.fixture
@@ -153,7 +154,8 @@ class TestMasking:
 
             rows = tf.random.stateless_uniform((5000, 4), (1, 2))
             values = tf.constant([10.0, 20.0, 30.0, 40.0])
-            masked = _trainer.mask_cells(rows, values, masking, (3, 4)).numpy()
+            layout = Layout.of_numbers(4)
+            masked = _trainer.mask_cells(rows, values, masking, (3, 4), layout).numpy()
             return masked, masked != rows.numpy()
 
         return mask

@@ -14,6 +14,7 @@ from skae._scoring._diagnosis import (
     check_loss,
     check_reconstruction,
 )
+from skae._tables._layout import Layout
 
 FINDINGS = [
     "loss at the end of training",
@@ -23,6 +24,7 @@ FINDINGS = [
     "columns never observed",
     "constant columns",
     "columns that vary by rounding only",
+    "columns that look like identifiers",
     "columns ruled by one value",
     "calibration rows",
     "other normal rows below the 5% quantile of the training scores",
@@ -44,8 +46,8 @@ def test_report_of_a_good_fit_has_a_line_for_each_check_and_no_problem(
     assert [finding.name for finding in diagnosis] == FINDINGS
     assert diagnosis.problems == []
     lines = str(diagnosis).splitlines()
-    assert sum(line.startswith("ok") for line in lines) == 9
-    assert lines[8].startswith("-    calibration rows: none")
+    assert sum(line.startswith("ok") for line in lines) == 10
+    assert lines[9].startswith("-    calibration rows: none")
     assert "calibration_fraction" in str(diagnosis)
     assert repr(diagnosis) == str(diagnosis)
 
@@ -105,8 +107,8 @@ def test_network_that_copies_is_found_and_one_that_knows_the_relations_is_not(
 
 def test_copying_is_judged_by_the_rows_with_shuffled_cells():
     rows = np.random.default_rng(0).normal(size=(100, 4))
-    assert check_copying(rows, 0.9 * rows).is_problem
-    assert not check_copying(rows, 0.5 * rows).is_problem
+    assert check_copying(rows, 0.9 * rows, n_columns=2).is_problem
+    assert not check_copying(rows, 0.5 * rows, n_columns=2).is_problem
 
 
 @pytest.mark.parametrize("n_dead, is_problem", [(0, False), (2, False), (3, True)])
@@ -140,7 +142,10 @@ def test_constant_columns_are_named(make_detector, correlated_rows):
 
 
 def test_many_constant_columns_are_not_all_named():
-    finding = find(check_columns(np.ones((3, 8)), range(8)), "constant columns")
+    finding = find(
+        check_columns(np.ones((3, 8)), range(8), Layout.of_numbers(8)),
+        "constant columns",
+    )
     assert finding.figure == "8 of 8 (0, 1, 2, 3, 4, ...)"
 
 
@@ -152,15 +157,19 @@ def test_columns_that_go_wrong_are_named_with_the_value():
     X[:, 3] = np.nan
     X[:, 4] = 7.0
     names = ["good", "flow", "level", "spare", "mode"]
-    figures = [finding.figure for finding in check_columns(X, names)]
+    figures = [
+        finding.figure
+        for finding in check_columns(X, names, Layout.of_numbers(len(names)))
+    ]
     assert figures == [
         "1 of 5 (spare)",
         "1 of 5 (mode)",
         "1 of 5 (level)",
+        "0 of 5",
         "1 of 5 (flow: -9999)",
     ]
-    sound = check_columns(X[:, :1], ["good"])
-    assert [finding.is_problem for finding in sound] == [False] * 4
+    sound = check_columns(X[:, :1], ["good"], Layout.of_numbers(1))
+    assert [finding.is_problem for finding in sound] == [False] * 5
 
 
 @pytest.mark.parametrize("n_scores, is_problem", [(0, None), (98, True), (99, False)])

@@ -494,8 +494,8 @@ def test_other_order_of_the_columns_is_refused(to_frame, of_dated, dated):
 
 
 TEXT_ADVICE = (
-    "Convert text that stands for numbers or dates, encode categories, for example by "
-    "OneHotEncoder or OrdinalEncoder in a pipeline, or leave the column out."
+    "Convert text that stands for numbers or dates, name the column in "
+    'categorical_features (or set it to "from_dtype"), or leave the column out.'
 )
 OBJECT_ADVICE = "Convert it to numbers, dates or durations, or leave the column out."
 WORDS = ["blue", "red"] * (N_ROWS // 2)

@@ -1,0 +1,110 @@
+"""What the networks miss of categories, and how far categories are from each other.
+
+In the units of the network, where a block is a category's 1 and 0s, centered and
+scaled. In a missing cell all of its block is NaN.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import entr
+
+from skae._tables._scaling import Scaling
+
+# Of what a network expects, one part in so many is what the frequencies say: it has
+# seen too few rows to rule a category out.
+DOUBT = 1e-3
+
+MAX_MISMATCH = 20.0  # as no cell of a number counts more
+
+
+def compute_entropies(scaling: Scaling) -> NDArray[np.float64]:
+    """Of each column of categories, in nats; what knowing nothing costs."""
+    terms = entr(scaling.frequencies)[np.newaxis]
+    entropies: NDArray[np.float64] = scaling.layout.sum_blocks(terms)[0]
+    return entropies
+
+
+def compute_misses(
+    rows: NDArray[np.float64],
+    outputs: NDArray[np.float64],
+    scaling: Scaling,
+    spread: float = 1.0,
+) -> NDArray[np.float64]:
+    """What was missed of each cell, (n_rows, n_columns), NaN where one is missing.
+
+    Of a number the difference, of a category the surprise, in units of the `spread` of
+    numbers: what knowing nothing costs of either.
+    """
+    p = scaling.layout.n_numbers
+    if not scaling.layout.has_categories:
+        return rows - outputs
+    surprises = _compute_surprises(rows, outputs, scaling)
+    surprises *= spread
+    return np.concatenate([rows[:, :p] - outputs[:, :p], surprises], axis=1)
+
+
+def _compute_surprises(
+    rows: NDArray[np.float64], outputs: NDArray[np.float64], scaling: Scaling
+) -> NDArray[np.float64]:
+    """Minus the logarithm of what was expected of each category, over the entropy.
+
+    0 where all rows of a column share a unit.
+    """
+    layout = scaling.layout
+    is_category, probabilities = (
+        find_categories(rows, scaling),
+        compute_probabilities(outputs, scaling),
+    )
+    expected = layout.sum_blocks(probabilities * is_category)
+    expected *= 1.0 - DOUBT
+    expected += DOUBT * layout.sum_blocks(scaling.frequencies * is_category)
+    entropies = compute_entropies(scaling)
+    divisors = np.where(entropies > 0.0, entropies, np.inf)
+    # `maximum` hands NaN on.
+    return -np.log(np.maximum(expected, np.finfo(np.float64).tiny)) / divisors
+
+
+def compute_probabilities(
+    outputs: NDArray[np.float64], scaling: Scaling
+) -> NDArray[np.float64]:
+    """What is expected of the units of categories, (n_rows, n_category_units)."""
+    layout = scaling.layout
+    logits = outputs[:, layout.n_numbers :]
+    odds = np.exp(logits - _spread_out(layout.maximize_blocks(logits), scaling))
+    odds /= _spread_out(layout.sum_blocks(odds), scaling)
+    return odds
+
+
+def make_units(outputs: NDArray[np.float64], scaling: Scaling) -> NDArray[np.float64]:
+    """Outputs as rows of units: of a category what is expected instead of 1 and 0."""
+    if not scaling.layout.has_categories:
+        return outputs
+    p = scaling.layout.n_numbers
+    blocks = compute_probabilities(outputs, scaling) - scaling.frequencies
+    return np.concatenate([outputs[:, :p], blocks / scaling.scale[p:]], axis=1)
+
+
+def _spread_out(cells: NDArray[np.float64], scaling: Scaling) -> NDArray[np.float64]:
+    """The same number for all units of a block."""
+    return np.repeat(cells, scaling.layout.sizes, axis=1)
+
+
+def find_categories(rows: NDArray[np.float64], scaling: Scaling) -> NDArray[np.float64]:
+    """The units of categories as 1 and 0, NaN where a cell is missing."""
+    units = rows[:, scaling.layout.n_numbers :]
+    return np.where(np.isnan(units), np.nan, units > 0.0)
+
+
+def compute_mismatches(scaling: Scaling) -> NDArray[np.float64]:
+    """How far two different categories of a column are from each other.
+
+    As far as 0 and 1 in a column of numbers with the same variance, once it is
+    standardised: the mean square of a difference between two rows is 2 there.
+    """
+    shares = scaling.frequencies[np.newaxis]
+    differ = 1.0 - scaling.layout.sum_blocks(np.square(shares))[0]
+    differ = np.maximum(differ, 2.0 / MAX_MISMATCH**2)
+    mismatches = np.sqrt(2.0 / differ)
+    return np.where(scaling.layout.sizes > 1, mismatches, 0.0)
