@@ -107,13 +107,14 @@ class AutoencoderOutlierDetector(
         scoring needs Keras.
 
     output_activation : str or callable, default="linear"
-        Activation of the last layer. A bounded one, such as "sigmoid", asks for a
-        `scaling` that keeps the columns within its bounds.
+        Activation of the last layer, for columns of numbers. A bounded one, such as
+        "sigmoid", asks for a `scaling` that keeps the columns within its bounds.
 
     loss : str or callable, default="mean_squared_error"
         Loss that the training minimises: the name of a Keras loss, a
         `keras.losses.Loss`, or a function of rows and outputs. Its mean over the rows
-        of a batch is taken, whatever the `reduction` of a `Loss`.
+        of a batch is taken, whatever the `reduction` of a `Loss`. It is that of columns
+        of numbers; of categories it is always the cross-entropy.
 
     optimizer : str or keras.optimizers.Optimizer, default="adam"
         Name of a Keras optimizer, or an instance that serves as a prototype: it keeps
@@ -157,8 +158,8 @@ class AutoencoderOutlierDetector(
         other. 0 trains a plain autoencoder.
 
     scaling : {"standard", "minmax", "robust"} or None, default="standard"
-        How columns are scaled before they enter the network: to mean 0 and standard
-        deviation 1; to [0, 1]; to median 0 and interquartile range 1 (standard
+        How columns of numbers are scaled before they enter the network: to mean 0 and
+        standard deviation 1; to [0, 1]; to median 0 and interquartile range 1 (standard
         deviation 1 where at least half of a column is one value); or not at all. By
         "robust", what is farther out than 20 is learnt from as if it were 20, so that
         one odd value, however large, spoils nothing. A column without spread is centred
@@ -176,6 +177,14 @@ class AutoencoderOutlierDetector(
         training rows, in its values and in what the network misses of them; or the mean
         absolute reconstruction error alone, as in [1]_. The first keeps up to 512
         training rows in the detector, the second none. See Notes.
+
+    categorical_features : array-like of bool, int or str, "from_dtype" or None, \
+default=None
+        Which columns hold categories: a boolean mask, their numbers, their names, or
+        "from_dtype", which takes the columns of a frame whose dtype is category,
+        string, object (if it holds text or booleans) or boolean. With None, text is an
+        error. A category may be text, a number or a boolean; one that `fit` has not
+        seen is evidence, not an error. See Notes.
 
     contamination : float or "auto", default="auto"
         Where the threshold lies. A float in (0, 0.5] is the share of the rows given to
@@ -232,6 +241,10 @@ class AutoencoderOutlierDetector(
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the columns seen by `fit`; defined only if all are strings.
 
+    categories_ : list of (list or None) or None
+        Of each column with categories those that have a unit of their own, sorted; None
+        for a column of numbers. None if there are only such columns.
+
     n_iter_ : int
         Number of passes that `fit` made over the training rows, of several networks the
         largest, and of calls of `partial_fit` since.
@@ -246,14 +259,19 @@ class AutoencoderOutlierDetector(
 
     model_ : keras.Model
         The autoencoder, in the units of X: ``model_(X)`` is ``reconstruct(X)``, but
-        NaN for a row with a missing cell. Like the next two it is built from the stored
+        NaN for a row with a missing cell. With categories it works on encoded rows, the
+        columns of numbers followed by a block of units for each other column (1 for the
+        category, as in `categories_`, the last unit for all others), and gives back
+        their probabilities. Like the next two it is built from the stored
         weights when first asked for, and training it does not change the scores.
 
     encoder_ : keras.Model
-        Its first half: ``encoder_(X)`` is ``transform(X)``.
+        Its first half: ``encoder_(X)`` is ``transform(X)``, with categories of encoded
+        rows.
 
     decoder_ : keras.Model
-        Its second half: ``decoder_(Z)`` is ``inverse_transform(Z)``.
+        Its second half: ``decoder_(Z)`` is ``inverse_transform(Z)``, with categories
+        as encoded rows.
 
     See Also
     --------
@@ -309,6 +327,30 @@ class AutoencoderOutlierDetector(
     UTC, durations and times of day as seconds, and so they come back. A column is of
     one kind, and of the same in each call.
 
+    A column of categories is one cell of a row, as a column of numbers is, but a block
+    of units of the network: one for each category that at least two rows and one in
+    1,000 have, the 100 most frequent at most, and one that all others share, be they
+    rare or new. The block is 1 and 0s minus the frequencies, divided so that its
+    variance is 1, and is masked as a whole. One row more than there are counts as one
+    of the others, or nothing new could ever be expected: if rare categories are many,
+    another one is normal, and if there were none, it is odd.
+
+    With p_j the probabilities that the network gives to the categories of column j
+    while that column is hidden from it, and every fourth column of categories with it,
+    f_j their frequencies and H(f_j) = -sum f_j log f_j, what is missed of a category c
+    is its surprise, which takes the place of z_j - net(z)_j, in units of t::
+
+        -log(0.999 p_j(c) + 0.001 f_j(c)) / H(f_j)
+
+    so that who knows nothing misses 1 of either kind. In the loss it is the same with
+    the network's own p_j and without the 0.001. (To hide the column found more
+    contradictions than to show it: on generated tables with one swapped category an
+    area of .820 for .815 on clean rows, .820 for .809 on contaminated ones.) Two
+    different categories are as far from each other as 0 and 1 in a column of numbers of
+    the same variance [7]_: sqrt(2 / (1 - sum f_j^2)), at most 20; what shares a unit is
+    equal. `reconstruct` and `explain` name the most probable category that has a unit
+    of its own. In a stream the units are those of the first call.
+
     A cell that is NaN is missing, and so is one that is None, NaT, another null, or
     masked in an array. The network is shown the mean of its column instead, as for a
     cell that `masking` hides, and learns from the observed ones alone: the loss is
@@ -344,6 +386,9 @@ class AutoencoderOutlierDetector(
     .. [6] Alcala, C. F. & Qin, S. J. (2009). "Reconstruction-based contribution for
        process monitoring." Automatica 45, 1593-1600.
        :doi:`10.1016/j.automatica.2009.02.027`
+    .. [7] Gower, J. C. (1971). "A general coefficient of similarity and some of its
+       properties." Biometrics 27, 857-871. :doi:`10.2307/2528823`. There each column is
+       divided by its range, here by the spread of its categories.
 
     Examples
     --------
@@ -463,8 +508,8 @@ class AutoencoderOutlierDetector(
         Parameters
         ----------
         X : {array-like, sparse matrix, frame} of shape (n_samples, n_features)
-            Rows that are mostly normal, of numbers, dates and durations; see Notes. NaN
-            marks a missing cell.
+            Rows that are mostly normal, of numbers, dates, durations and categories;
+            see Notes. NaN marks a missing cell.
 
         y : Ignored
             Present for the conventions of scikit-learn.
@@ -555,8 +600,8 @@ class AutoencoderOutlierDetector(
         Parameters
         ----------
         X : {array-like, sparse matrix, frame} of shape (n_samples, n_features)
-            Rows that are mostly normal, of numbers, dates and durations; see Notes. NaN
-            marks a missing cell.
+            Rows that are mostly normal, of numbers, dates, durations and categories;
+            see Notes. NaN marks a missing cell.
 
         y : Ignored
             Present for the conventions of scikit-learn.
@@ -919,6 +964,8 @@ class AutoencoderOutlierDetector(
         seen_by = seen_by or self
         if seen_by is self:
             check_is_fitted(self)
+        if seen_by is self:  # or text in the wrong column would be the error
+            checks.check_names(X, self)
         features = None if seen_by is self else self.categorical_features
         X, kinds, categories = read_columns(X, features, seen_by.categories_)
         X = validate_data(seen_by, X, reset=seen_by is not self, **VALIDATION)
@@ -969,7 +1016,8 @@ class AutoencoderOutlierDetector(
 
         expected : ndarray of shape (n_samples, n_features)
             What the network expects of each cell when it and every fourth column from
-            it on are masked, in the units of X. Only with `return_expected`.
+            it on are masked, in the units of X, as `reconstruct` has it. Only with
+            `return_expected`.
 
         See Also
         --------
@@ -988,9 +1036,9 @@ class AutoencoderOutlierDetector(
         more `epochs` to be sure), how much of the rows the network gives back,
         whether it copies even rows whose cells do not belong together, how many code
         units are dead, which columns are never observed, constant, constant but for
-        rounding, or ruled by one value that looks like the sign of a missing one, how
-        many rows calibrate, and whether rows that it has not been trained on score
-        lower than those that it has.
+        rounding, identifiers by the looks of them, or ruled by one value that looks
+        like the sign of a missing one, how many rows calibrate, and whether rows that
+        it has not been trained on score lower than those that it has.
 
         Parameters
         ----------
@@ -1064,6 +1112,7 @@ class AutoencoderOutlierDetector(
         Returns
         -------
         X : ndarray of shape (n_samples, n_features)
+            As `reconstruct` has it.
         """
         check_is_fitted(self)
         Z = check_array(Z, dtype=FLOATS, input_name="Z")
@@ -1078,7 +1127,8 @@ class AutoencoderOutlierDetector(
     def reconstruct(self, X: Input) -> NDArray[np.float64]:
         """What the network makes of each row, in the units of X.
 
-        In a missing cell that is what the observed ones lead it to expect.
+        In a missing cell that is what the observed ones lead it to expect. Of a column
+        of categories it is what the other columns lead it to expect.
 
         Parameters
         ----------
@@ -1087,6 +1137,8 @@ class AutoencoderOutlierDetector(
         Returns
         -------
         X_reconstructed : ndarray of shape (n_samples, n_features)
+            Of dtype object if there are categories that are text; None, or NaN in an
+            array of numbers, where a column has no category of its own.
         """
         X = self._validate(X)
         return decode_columns(self._model.reconstruct(X), self.categories_)

@@ -14,7 +14,8 @@ from skae import AutoencoderOutlierDetector
 QUICK = AutoencoderOutlierDetector((8, 2), epochs=20)
 
 # Together with QUICK: the defaults, every scaling, early stopping, a float
-# contamination, a deep and a one-layer network, either schedule, several networks.
+# contamination, a deep and a one-layer network, either schedule, several networks,
+# a column of categories.
 CONFIGURATIONS = [
     AutoencoderOutlierDetector(),
     AutoencoderOutlierDetector((16, 4), scaling="minmax", output_activation="sigmoid"),
@@ -28,6 +29,7 @@ CONFIGURATIONS = [
         (16, 4), optimizer="rmsprop", loss="mean_absolute_error"
     ),
     AutoencoderOutlierDetector((8, 2), n_estimators=2, epochs=20),
+    AutoencoderOutlierDetector((8, 2), categorical_features=[0], epochs=20),
 ]
 
 # scikit-learn applies these to its own estimators only.

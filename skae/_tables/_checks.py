@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import assert_all_finite
+from sklearn.utils.validation import _check_feature_names, _get_feature_names
 
 from skae._tables._columns import CATEGORY, DATE, DURATION, NUMBER
 from skae._tables._moments import Moments
@@ -27,6 +28,14 @@ WAYS_TO = {
     DURATION: "durations, for example by astype('timedelta64[s]')",
     CATEGORY: "text, booleans or numbers",
 }
+
+
+def check_names(X: Any, seen_by: Any) -> None:
+    """Raise if a frame has other columns, or in another order, than were seen."""
+    seen = getattr(seen_by, "feature_names_in_", None)
+    names = None if seen is None or isinstance(X, np.ndarray) else _get_feature_names(X)
+    if names is not None and names.tolist() != seen.tolist():
+        _check_feature_names(seen_by, X, reset=False)
 
 
 def check_kinds(

@@ -282,7 +282,7 @@ def _add_categories(scaling: Scaling, table: WeightedTable, layout: Layout) -> S
     totals = layout.sum_blocks(counts[np.newaxis])[0]
     frequencies = counts / np.repeat(totals, layout.sizes)
     variances = 1.0 - layout.sum_blocks(np.square(frequencies)[np.newaxis])[0]
-    spreads = np.sqrt(np.where(layout.sizes > 1, variances, 1.0))
+    spreads = np.sqrt(np.where(variances > 0.0, variances, 1.0))
     zeros = np.zeros(layout.n_category_units)
     units = frequencies, zeros, np.repeat(spreads, layout.sizes), zeros
     pivot, remainder, scale, mask_values = (
