@@ -181,7 +181,10 @@ def read_values(
     """
     values, places = known or _make_known(_list_values(cells))
     find, unknown = places.get, len(values)
-    codes = [find(cell, unknown) if _is_value(cell) else cell for cell in cells]
+    if float in set(map(type, cells)):
+        codes = [find(cell, unknown) if _is_value(cell) else cell for cell in cells]
+    else:
+        codes = [find(cell, unknown) for cell in cells]
     return np.array(codes, np.float64), values
 
 
@@ -191,8 +194,12 @@ def _list_values(cells: list[Any]) -> list[Any]:
     Of equal ones it is an int, if one of them is, else a float, whatever comes first.
     """
     found: set[Any] = set()
+    types = set(map(type, cells))
     for wanted in (int, float, bool, str):
-        found.update([cell for cell in cells if type(cell) is wanted])
+        if types == {wanted}:
+            found = set(cells)
+        elif wanted in types:
+            found.update([cell for cell in cells if type(cell) is wanted])
     texts = [value for value in found if type(value) is str]
     numbers = [v for v in found if type(v) is not str and isfinite(v)]
     return [_drop_sign(value) for value in sorted(numbers)] + sorted(texts)

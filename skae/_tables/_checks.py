@@ -34,7 +34,7 @@ def check_names(X: Any, seen_by: Any) -> None:
     """Raise if a frame has other columns, or in another order, than were seen."""
     seen = getattr(seen_by, "feature_names_in_", None)
     names = None if seen is None or isinstance(X, np.ndarray) else _get_feature_names(X)
-    if names is not None and names.tolist() != seen.tolist():
+    if seen is not None and names is not None and list(names) != list(seen):
         _check_feature_names(seen_by, X, reset=False)
 
 

@@ -323,7 +323,7 @@ def _list_cells(values: NDArray, name: Any) -> list[Any]:
         distinct, places = np.unique(values, return_inverse=True)
         texts = [_write_time(value) for value in distinct]
         return [texts[place] for place in places]
-    if kind == "O":
+    if kind == "O" and not set(map(type, values)) <= PLAIN:
         cells = enumerate(values)
         return [v if type(v) in PLAIN else _read_cell(v, name, row) for row, v in cells]
     if kind == "f" and values.dtype.itemsize < 8:  # 0.1 is 0.1 in float32, too
