@@ -134,10 +134,11 @@ class Hiding(NamedTuple):
 def make_hidings(
     networks: Sequence[Sequence[Layer]], layout: Layout
 ) -> list[list[Hiding]]:
-    """What predicts the groups of categories, of each network."""
-    return [
-        [Hiding.of(layers, units) for units in layout.groups] for layers in networks
-    ]
+    """What predicts the groups of categories, of each network; [] if there are none."""
+    groups = layout.groups
+    if not groups:
+        return []
+    return [[Hiding.of(layers, units) for units in groups] for layers in networks]
 
 
 def iterate_forward(
