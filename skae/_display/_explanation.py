@@ -14,7 +14,15 @@ from sklearn.utils import check_array
 
 from skae._display._axes import open_axes
 from skae._display._inputs import Rows, as_table, transform, unwrap
-from skae._display._units import name_inputs, name_outputs, read_numbers, undo
+from skae._display._units import (
+    is_missing,
+    list_categorical,
+    name_expected,
+    name_inputs,
+    name_outputs,
+    read_row,
+    undo,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,11 +54,12 @@ class ExplanationDisplay:
         What each column adds, a row of `explain`.
 
     observed : ndarray of shape (n_features,), default=None
-        The row; NaN in it is called missing. None names no values.
+        The row, of numbers, or of objects where a column holds categories; NaN or None
+        in it is called missing. None names no values.
 
     expected : ndarray of shape (n_features,), default=None
-        What was expected of it in the same units, as `explain` returns it on request.
-        None names no expected values.
+        What was expected of it in the same units, as `explain` returns it on request;
+        None where no category can be. None names no expected values.
 
     feature_names : sequence of str of length n_features, default=None
         Names of the columns. None calls them x0, x1 and so on.
@@ -89,8 +98,8 @@ class ExplanationDisplay:
     """
 
     contributions: NDArray[np.float64]
-    observed: NDArray[np.float64] | None = None
-    expected: NDArray[np.float64] | None = None
+    observed: NDArray | None = None
+    expected: NDArray | None = None
     feature_names: Sequence[str] | None = None
 
     def plot(self, ax: Axes | None = None, *, max_features: int = 10) -> Self:
@@ -153,9 +162,9 @@ class ExplanationDisplay:
             digits = _count_digits(self.observed[column], self.expected[column])
         if self.observed is not None:
             value = self.observed[column]
-            parts.append("missing" if np.isnan(value) else f"{value:.{digits}g}")
-        if self.expected is not None:
-            parts.append(f"expected {self.expected[column]:.{digits}g}")
+            parts.append("missing" if is_missing(value) else _show(value, digits))
+        if self.expected is not None and not is_missing(self.expected[column]):
+            parts.append(f"expected {_show(self.expected[column], digits)}")
         return ", ".join(parts)
 
     @classmethod
@@ -224,7 +233,9 @@ class ExplanationDisplay:
             )
         stages = transform(steps, X)
         contributions, expected = detector.explain(stages[-1], return_expected=True)
-        rows = np.vstack([read_numbers(stages[-1]), expected])
+        categories = detector.categories_
+        observed = read_row(stages[-1], list_categorical(categories))
+        rows = np.vstack([observed, name_expected(expected, categories)])
         if (undone := undo(steps, stages, rows)) is not None:
             rows, names = undone, name_inputs(X, path[0])
         else:
@@ -328,8 +339,18 @@ def _shorten(name: str) -> str:
     return f"{name[:half]}\N{HORIZONTAL ELLIPSIS}{name[half + 1 - MAX_NAME_LENGTH :]}"
 
 
-def _count_digits(observed: float, expected: float) -> int:
+def _show(value: Any, digits: int) -> str:
+    """A number with so many digits; a category as it is, but for its middle."""
+    if isinstance(value, float):
+        return f"{value:.{digits}g}"
+    text = str(value)
+    return _shorten(text) if text == text.strip() != "" else repr(_shorten(text))
+
+
+def _count_digits(observed: Any, expected: Any) -> int:
     """How many significant digits show two of the difference; at least four."""
+    if not (isinstance(observed, float) and isinstance(expected, float)):
+        return 4  # a category
     difference = abs(float(observed) - float(expected))  # silent if it overflows
     if not difference > 0:  # or missing
         return 4
@@ -346,7 +367,9 @@ def _draw_notes(ax: Axes, lengths: list[float], notes: list[str]) -> list[Annota
     ax.update_datalim([(right, 0)], updatey=False)
     ax.autoscale_view()
     return [
-        ax.annotate(note, (length, i), va="center", size="small", **BESIDE)
+        ax.annotate(
+            note, (length, i), va="center", size="small", parse_math=False, **BESIDE
+        )
         for i, (length, note) in enumerate(zip(lengths, notes, strict=True))
     ]
 
@@ -354,15 +377,7 @@ def _draw_notes(ax: Axes, lengths: list[float], notes: list[str]) -> list[Annota
 def _check_rows(rows: dict[str, ArrayLike | None]) -> dict[str, NDArray]:
     """Those rows that are given, as arrays that are as long as the contributions."""
     checked = {
-        name: check_array(
-            row,
-            ensure_2d=False,
-            dtype=np.float64,
-            input_name=name,
-            ensure_all_finite="allow-nan" if name == "observed" else True,
-        )
-        for name, row in rows.items()
-        if row is not None
+        name: _check_row(row, name) for name, row in rows.items() if row is not None
     }
     shape = checked["contributions"].shape
     if len(shape) != 1:
@@ -376,3 +391,18 @@ def _check_rows(rows: dict[str, ArrayLike | None]) -> dict[str, NDArray]:
                 f"{name} must be one row of shape {shape}; its shape is {row.shape}."
             )
     return checked
+
+
+def _check_row(row: ArrayLike, name: str) -> NDArray:
+    """A row of numbers, or one of objects if there are categories in it."""
+    dtype = getattr(row, "dtype", None)
+    kind = getattr(dtype, "kind", None) or np.asarray(row).dtype.kind
+    if name != "contributions" and kind in "OUT":
+        return np.array(row, dtype=object)
+    return check_array(
+        row,
+        ensure_2d=False,
+        dtype=np.float64,
+        input_name=name,
+        ensure_all_finite="allow-nan" if name == "observed" else True,
+    )

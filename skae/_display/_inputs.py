@@ -76,6 +76,8 @@ def as_table(X: Any, taker: Any, name: str = "X") -> Any:
                 f"since {type(taker).__name__} was fitted without names; got "
                 f"{type(X).__name__}. Pass its values as a list, or fit on a frame."
             )
+    if isinstance(X, list | tuple) and np.asarray(X).dtype.kind in "OUT":
+        X = np.array(X, dtype=object)  # numbers beside text would become text
     if np.ndim(X) != 2:
         return np.reshape(X, (1, -1))
     is_frame = hasattr(X, "columns") and hasattr(X, "dtypes")
