@@ -1,17 +1,19 @@
 """What becomes of corrupted files in `skae.load`, and what memory they take.
 
-Two files that `skae.save` wrote, by turns, one of them of a detector that learns from a
-stream, are cut off, flipped, edited and rebuilt in random ways, in most of them with a
-checksum that is right again. Each must end in a ValueError, or in a detector that
-works: that scores, explains, is saved and loaded again. *Wrong* counts everything else;
-its first cases are printed, and the exit status is 1. *Memory* is the most that loading
-one file took beyond twice its length.
+Four files that `skae.save` wrote, by turns, two of them of detectors with columns of
+categories and two of detectors that learn from a stream, are cut off, flipped, edited
+and rebuilt in random ways, in most of them with a checksum that is right again. Each
+must end in a ValueError, or in a detector that works: that scores, explains, is saved
+and loaded again. *Wrong* counts everything else; its first cases are printed, and the
+exit status is 1. *Memory* is the most that loading one file took beyond twice its
+length.
 """
 
 import argparse
 import sys
 import tempfile
 import traceback
+import warnings
 from pathlib import Path
 
 import _report
@@ -37,8 +39,10 @@ def import_keras_by_loading(path, content):
 def add_stream(path):
     """Write the detector of a file again, after it has learnt from a few more rows."""
     detector = skae.load(path)
-    rows = np.random.default_rng(0).normal(size=(20, detector.n_features_in_))
-    skae.save(detector.partial_fit(rows), path)
+    rows = corruption.make_rows(detector, 20).iloc[:19]
+    with warnings.catch_warnings(action="ignore"):  # of a stream of few rows
+        detector.partial_fit(rows)
+    skae.save(detector, path)
 
 
 def corrupt_and_load(kind, n_files, seed, contents, path):
@@ -66,17 +70,21 @@ def main():
     arguments = parser.parse_args()
 
     _report.print_header(__doc__, ("skae", "numpy", "scikit-learn"))
-    fixture = ROOT / "tests" / "files" / "fixtures" / "detector_format_3.skae"
-    content = fixture.read_bytes()
+    fixtures = ROOT / "tests" / "files" / "fixtures"
+    contents = [
+        (fixtures / f"detector_format_{file_format}.skae").read_bytes()
+        for file_format in (3, 4)
+    ]
     lines = [("", "files", "refused", "work", "wrong", "memory")]
     all_wrong = []
     kinds = list(corruption.KINDS)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "corrupted.skae"
-        import_keras_by_loading(path, content)
-        path.write_bytes(content)
-        add_stream(path)
-        contents = [content, path.read_bytes()]
+        import_keras_by_loading(path, contents[0])
+        for content in contents[:2]:
+            path.write_bytes(content)
+            add_stream(path)
+            contents.append(path.read_bytes())
         for i, kind in enumerate(kinds):
             n_files = arguments.files * (i + 1) // len(kinds)
             n_files -= arguments.files * i // len(kinds)

@@ -108,7 +108,7 @@ def test_skops_asks_about_an_optimizer_prototype_too(make_detector, correlated_r
 def test_pickle_carries_version_and_format(fitted):
     state = fitted.__getstate__()
     assert state["_skae_version"] == skae.__version__
-    assert state["_state_format"] == 3
+    assert state["_state_format"] == 4
 
 
 def test_pickle_of_a_later_format_is_an_error_that_says_upgrade(fitted):

@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAGIC = b"SKAE\r\n\x1a\n"  # a transfer that changes line ends changes it
-FORMAT = 3
+FORMAT = 4
 OLDEST_FORMAT = 2  # that is still read
 DTYPES = ("<f4", "<f8", "|u1")
 MAX_JSON_BYTES = 2**16  # in memory, JSON can take thirty times as much

@@ -19,6 +19,7 @@ from skae._scoring._neighbors import (
     References,
     count_neighbors,
 )
+from skae._tables._categories import MAX_SHOWN
 from skae._tables._scaling import Scaling
 
 
@@ -38,8 +39,8 @@ def register_onnx_converter() -> None:
     nothing: a row with an infinite value gets the lowest score and is an outlier. So
     is a row with a NaN, unlike here, where it is a missing value: fill it in before,
     for example by `SimpleImputer` in the pipeline. Dates and durations must be given as
-    what they are read as, seconds in float64. The other steps of a pipeline are as
-    precise as skl2onnx has them.
+    what they are read as, seconds in float64. A detector with columns of categories
+    does not convert. The other steps of a pipeline are as precise as skl2onnx has them.
 
     Needs the package skl2onnx, which ``pip install "skae[onnx]"`` brings.
 
@@ -49,8 +50,8 @@ def register_onnx_converter() -> None:
         If skl2onnx is not installed.
     ValueError
         From ``skl2onnx.to_onnx``, if an activation is not among those that are scored
-        in NumPy, if the detector is not the last step of its pipeline, or if the inputs
-        have another number of columns.
+        in NumPy, if the detector has columns of categories or is not the last step of
+        its pipeline, or if the inputs have another number of columns.
     NotFittedError
         From ``skl2onnx.to_onnx``, if the detector is not fitted.
 
@@ -98,6 +99,7 @@ def _set_output_types(operator: Any) -> None:
             "pipeline up to the detector."
         )
     check_is_fitted(operator.raw_operator)
+    _check_is_of_numbers(operator.raw_operator)
     widths = [x.get_second_dimension() for x in operator.inputs]
     n_features = operator.raw_operator.n_features_in_
     if all(isinstance(width, int) for width in widths) and sum(widths) != n_features:
@@ -109,6 +111,21 @@ def _set_output_types(operator: Any) -> None:
     n_rows = operator.inputs[0].get_first_dimension()
     labels.type = Int64TensorType([n_rows, 1])
     scores.type = DoubleTensorType([n_rows, 1])
+
+
+def _check_is_of_numbers(detector: AutoencoderOutlierDetector) -> None:
+    """Raise, with their names, if there are columns of categories."""
+    columns = detector._model.layout.columns.tolist()
+    if columns:
+        shown = ", ".join(repr(detector._names[j]) for j in columns[:MAX_SHOWN])
+        more = ", ..." if len(columns) > MAX_SHOWN else ""
+        raise ValueError(
+            "Only a detector of numbers converts to ONNX. This one was fitted with "
+            f"categories in {len(columns)} column(s): {shown}{more}. Fit without "
+            "categorical_features on rows in which a step of the pipeline, such as "
+            "OneHotEncoder, has made numbers of them, or decide in Python: skae.load "
+            "and what it loads need no TensorFlow."
+        )
 
 
 def _convert(scope: Any, operator: Any, container: Any) -> None:

@@ -50,7 +50,7 @@ def split(content):
     return header, arrays
 
 
-def join(header, arrays, *, file_format=3):
+def join(header, arrays, *, file_format=4):
     """A file with a checksum that is right, whatever is in it."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     start = struct.pack("<II", file_format, len(text))
@@ -192,15 +192,20 @@ def edit_numbers(rng, content):
 def make_another(rng, content):
     """Another network, of random weights, in a file that is right in every respect."""
     header, _ = split(content)
-    n_features, n_networks, n_iter = (int(n) for n in rng.integers(1, 40, size=3))
+    n_columns, n_networks, n_iter = (int(n) for n in rng.integers(1, 40, size=3))
+    is_category = rng.uniform(size=n_columns) < rng.choice([0.0, 0.3, 1.0])
+    blocks = rng.integers(1, 6, size=is_category.sum()).tolist()
+    n_numbers, n_logits = n_columns - len(blocks), sum(blocks)
+    n_units = n_numbers + n_logits
     sizes = rng.integers(1, 40, size=rng.integers(1, 5)).tolist()
-    widths = [n_features, *sizes, *sizes[-2::-1], n_features]
+    widths = [n_units, *sizes, *sizes[-2::-1], n_units]
     n_weights = sum(a * b + b for a, b in zip(widths[:-1], widths[1:], strict=True))
     names = [*"relu elu gelu selu tanh softplus sigmoid exponential mish".split()]
     header["values"] |= {
-        "n_features_in_": n_features,
+        "n_features_in_": n_columns,
         "n_iter_": n_iter,
-        "_architecture.n_features": n_features,
+        "_architecture.n_features": n_units,
+        "_architecture.n_logits": n_logits,
         "_architecture.hidden_layer_sizes": sizes,
         "_architecture.activation": str(rng.choice(names)),
         "_architecture.output_activation": str(rng.choice(names)),
@@ -208,18 +213,31 @@ def make_another(rng, content):
     }
     n_references = int(rng.integers(1, 40))
     size = float(10.0 ** rng.uniform(-3, 3))
+    shares = [rng.dirichlet(np.ones(n)) for n in blocks]
+    spreads = [np.sqrt(1 - np.sum(f**2)) if len(f) > 1 else 1.0 for f in shares]
+    codes = [rng.integers(n, size=n_references) for n in blocks]
+    cells = rng.normal(size=(n_references, n_numbers))
+    zeros = np.zeros(n_logits)
     numbers = {
-        "_pivot": rng.normal(size=n_features),
-        "_remainder": rng.normal(size=n_features),
-        "_scale": rng.uniform(0.1, 10, size=n_features),
-        "_weights": rng.normal(size=(n_networks, n_weights)).astype("f4") * size,
-        "_mask_values": rng.normal(size=n_features),
-        "_neighborhood.references": rng.normal(size=(n_references, n_features)),
-        "_neighborhood.center": rng.normal(size=n_features),
-        "_neighborhood.residual_scale": rng.uniform(0.1, 1, n_features),
+        "_pivot": np.concatenate([rng.normal(size=n_numbers), *shares]),
+        "_remainder": np.append(rng.normal(size=n_numbers), zeros),
+        "_scale": np.append(
+            rng.uniform(0.1, 10, size=n_numbers), np.repeat(spreads, blocks)
+        ),
+        "_weights": rng.normal(size=(n_networks, n_weights)) * size,
+        "_mask_values": np.append(rng.normal(size=n_numbers), zeros),
+        "_neighborhood.references": np.column_stack([cells, *codes]).astype(float),
+        "_neighborhood.residual_scale": rng.uniform(0.1, 1, n_columns),
         "loss_curve_": rng.uniform(size=n_iter),
     }
     numbers["_weights"] = numbers["_weights"].astype("f4")
+    if n_numbers:
+        numbers["_neighborhood.center"] = rng.normal(size=n_numbers)
+    if n_logits:
+        lines = [[json.dumps(f"v{i}") for i in range(n - 1)] for n in blocks]
+        text = "".join("\n".join([*values, "null", ""]) for values in lines)
+        numbers["categories_"] = np.frombuffer(text.encode(), np.uint8)
+        numbers["_column_kinds"] = np.where(is_category, 3, 0).astype(np.uint8)
     header["arrays"] = {n: [a.dtype.str, list(a.shape)] for n, a in numbers.items()}
     return join(header, {name: array.tobytes() for name, array in numbers.items()})
 
@@ -243,7 +261,7 @@ def make_bomb(rng, content):
         return join(opening.encode() * int(rng.integers(100, 60_000)), arrays)
     elif action == 5:
         length = int(rng.integers(2**16, 2**32))
-        return seal(struct.pack("<II", 3, length) + content[N_UNCHECKED + 8 :])
+        return seal(struct.pack("<II", 4, length) + content[N_UNCHECKED + 8 :])
     else:
         header["parameters"]["loss"] = [[]] * int(rng.integers(1_000, 100_000))
     return join(header, arrays)
@@ -257,6 +275,7 @@ def pack_many_networks(rng, content):
         "n_features_in_": 1,
         "n_iter_": 1,
         "_architecture.n_features": 1,
+        "_architecture.n_logits": 0,
         "_architecture.hidden_layer_sizes": [1],
     }
     numbers = {
@@ -343,14 +362,30 @@ def load_and_use(path):
     return False, peak
 
 
+def make_rows(detector, n_rows=6):
+    """Rows as the detector takes them; the last one is far out, or has unknown text."""
+    d = detector.n_features_in_
+    X = np.random.default_rng(0).normal(size=(n_rows, d))
+    X[-1] = 1e300
+    X = pd.DataFrame(X, columns=range(d), dtype=object)
+    for j, kind in enumerate(detector._column_kinds or ()):
+        if kind == "category":
+            values = [*detector.categories_[j], None, "unknown"]
+            cells = [values[i % len(values)] for i in range(n_rows - 1)]
+            X[j] = pd.Series([*cells, "unknown"], dtype=object)
+        elif kind != "number":
+            as_times = pd.to_datetime if kind == "date" else pd.to_timedelta
+            X[j] = as_times(np.arange(n_rows), unit="s")
+    if detector.categories_ is None:
+        X = X.infer_objects()
+    if not hasattr(detector, "feature_names_in_"):
+        return X.to_numpy()
+    return X.set_axis(pd.Index(detector.feature_names_in_, dtype=object), axis=1)
+
+
 def use(detector, path):
     """Assert that a detector is a consistent one."""
-    d = detector.n_features_in_
-    X = np.random.default_rng(0).normal(size=(6, d))
-    X[-1] = 1e300
-    if hasattr(detector, "feature_names_in_"):
-        names = pd.Index(detector.feature_names_in_, dtype=object)
-        X = pd.DataFrame(X, columns=names)
+    d, X = detector.n_features_in_, make_rows(detector)
     scores = detector.score_samples(X)
     assert scores.shape == (6,) and scores.dtype == np.float64
     assert np.isfinite(scores).all() and (scores <= 0).all()

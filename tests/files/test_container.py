@@ -53,10 +53,10 @@ def test_each_flipped_bit_is_an_error(tmp_path):
 
 
 def test_later_format_is_an_error_that_says_upgrade(tmp_path, monkeypatch):
-    monkeypatch.setattr("skae._files._container.FORMAT", 4)
+    monkeypatch.setattr("skae._files._container.FORMAT", 5)
     write_container(tmp_path / "a", HEADER, ARRAYS)
     monkeypatch.undo()
-    with pytest.raises(ValueError, match="of format 4, and this.*up to 3. Upgrade"):
+    with pytest.raises(ValueError, match="of format 5, and this.*up to 4. Upgrade"):
         read(tmp_path / "a")
 
 

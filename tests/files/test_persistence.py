@@ -289,6 +289,29 @@ def test_release_reads_the_files_of_earlier_ones_and_gives_their_scores(file_for
     assert len(detector.validation_loss_curve_) == detector.n_iter_ == 4
 
 
+def test_release_reads_the_files_with_categories_of_earlier_ones():
+    detector = skae.load(FIXTURES / "detector_format_4.skae")
+    expected = np.load(FIXTURES / "scores_format_4.npz")
+    categories = {
+        "way": ["card", "cash", "naïve 😀", "true", "\ud800"],
+        "is new": [False, True],
+        "shop": [-3, 0.5, 2**70],
+    }
+    names = ["length", "mass", "shop", "is new", "way", "Å", "two words", "a,b"]
+    assert list(detector.feature_names_in_) == names
+    assert repr(detector.categories_) == repr([categories.get(n) for n in names])
+    assert detector.categorical_features == ["way", "is new", "shop"]
+    X = pd.DataFrame(dict(zip("length mass Å".split(), expected["X"].T, strict=False)))
+    X[["two words", "a,b"]] = expected["X"][:, 3:]
+    given = {**categories, "way": ["card", "cash", "naïve 😀", "\ud800", "true"]}
+    for name, values in given.items():
+        cells = np.array([*values, None], dtype=object)[expected[name]]
+        X[name] = pd.Series(cells, dtype=object)
+    np.testing.assert_allclose(
+        detector.score_samples(X[names]), expected["scores"], rtol=1e-12, atol=0
+    )
+
+
 def test_parameter_that_is_newer_than_the_file_is_at_its_default(load_edited):
     assert load_edited(lambda header: header["parameters"].pop("epochs")).epochs == (
         AutoencoderOutlierDetector().epochs
@@ -390,13 +413,14 @@ def test_nothing_that_a_file_names_is_imported(tmp_path, load_edited, monkeypatc
     assert "stranger" not in sys.modules
 
 
+@pytest.mark.parametrize("file_format", [3, 4])
 @pytest.mark.parametrize("kind", corruption.KINDS)
 def test_corrupted_file_is_refused_or_a_working_detector_and_takes_little_memory(
-    kind, tmp_path
+    kind, file_format, tmp_path
 ):
-    content = (FIXTURES / "detector_format_3.skae").read_bytes()
+    content = (FIXTURES / f"detector_format_{file_format}.skae").read_bytes()
     rng = np.random.default_rng(0)
-    for _ in range(20):
+    for _ in range(10):
         path = tmp_path / "corrupted.skae"
         corrupted = corruption.KINDS[kind](rng, content)
         path.write_bytes(corrupted)
@@ -405,8 +429,11 @@ def test_corrupted_file_is_refused_or_a_working_detector_and_takes_little_memory
 
 
 @pytest.mark.slow
-def test_file_with_any_value_replaced_is_refused_or_a_working_detector(tmp_path):
-    content = (FIXTURES / "detector_format_3.skae").read_bytes()
+@pytest.mark.parametrize("file_format", [3, 4])
+def test_file_with_any_value_replaced_is_refused_or_a_working_detector(
+    file_format, tmp_path
+):
+    content = (FIXTURES / f"detector_format_{file_format}.skae").read_bytes()
     header, arrays = corruption.split(content)
     path = tmp_path / "edited.skae"
     n_files = 0
