@@ -7,15 +7,12 @@ file names is imported or called, but for the names of Keras's own activations.
 
 from __future__ import annotations
 
-import io
-import itertools
 import json
 import math
 import os
 import reprlib
-import sys
 from collections.abc import Callable, Mapping, Sequence, Set
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import sklearn
@@ -24,18 +21,20 @@ from sklearn.utils.validation import check_is_fitted
 
 from skae._detector import AutoencoderOutlierDetector
 from skae._files._container import read_container, write_container
+from skae._files._entries import (
+    ARRAYS,
+    VALUES,
+    Plan,
+    check_plan,
+    place_categories,
+    read_features,
+    read_sizes,
+)
 from skae._learning._network import make_keras_activation
 from skae._model import FIELDS
 from skae._scoring._forward import ACTIVATIONS, Architecture
-from skae._scoring._neighbors import count_references
-from skae._tables._categories import FROM_DTYPE
-from skae._tables._columns import CATEGORY, KINDS
-from skae._tables._frequent import MAX_CATEGORIES, make_layout
-from skae._tables._layout import Layout
 from skae._version import __version__
 
-MAX_LAYERS = 2**14  # of all networks; a layer costs memory beside its weights
-FEATURES = {bool, int, str}  # what columns of categories are named by
 _PARTS = ("versions", "parameters", "values")  # of the header
 
 
@@ -149,318 +148,16 @@ def load(path: str | os.PathLike) -> AutoencoderOutlierDetector:
             ) from error
 
 
-# --------------------------------------------------- the entries of the fitted state
-
-
-class _Plan(NamedTuple):
-    """What the sizes of all arrays follow from."""
-
-    n_columns: int
-    architecture: Architecture
-
-    @property
-    def n_numbers(self) -> int:
-        return self.architecture.n_features - self.architecture.n_logits
-
-    @property
-    def n_categorical(self) -> int:
-        return self.n_columns - self.n_numbers
-
-
-class _Value(NamedTuple):
-    """A plain value: how what the file has for it is checked and read."""
-
-    read: Callable[[Any], Any]
-    is_optional: bool = False
-
-
-class _Array(NamedTuple):
-    """An array: its form in the file, the check of it, and how it gets in and out."""
-
-    dtype: str
-    dimensions: tuple[str, ...]  # those of one name are of one length
-    check: Callable[[NDArray], None]
-    pack: Callable[[Any], Any] = np.asarray
-    unpack: Callable[[NDArray, _Plan], Any] = lambda array, _: array
-    is_optional: bool = False
-
-
-def _read_count(value: Any) -> int:
-    if type(value) is not int or value < 1:
-        raise ValueError("must be a positive integer")
-    return value
-
-
-def _read_count_or_zero(value: Any) -> int:
-    if type(value) is not int or value < 0:
-        raise ValueError("must be an integer of at least 0")
-    return value
-
-
-def _read_seed(value: Any) -> int:
-    if type(value) is not int or not 0 <= value < 2**31:
-        raise ValueError("must be an integer from 0 to 2^31 - 1")
-    return value
-
-
-def _read_not_negative(value: Any) -> float:
-    number = _read_number(value)
-    if number < 0:
-        raise ValueError("must be a number of at least 0")
-    return number
-
-
-def _read_counts(value: Any) -> tuple[int, ...]:
-    if type(value) is not list or not value:
-        raise ValueError("must be a list of positive integers")
-    return tuple(map(_read_count, value))
-
-
-def _read_sizes(value: Any) -> int | tuple[int, ...]:
-    return _read_counts(value) if isinstance(value, list) else _read_count(value)
-
-
-def _read_number(value: Any) -> float:
-    if type(value) not in (int, float) or abs(value) > sys.float_info.max:
-        raise ValueError("must be a finite number")
-    return float(value)
-
-
-def _read_divisor(value: Any) -> float:
-    number = _read_number(value)
-    _check_divisors(np.array(number))
-    return number
-
-
-def _read_features(value: Any) -> Any:
-    """What `categorical_features` may be, once it is of plain values."""
-    items = value if isinstance(value, list) else []
-    kinds = set(map(type, items))
-    if value not in (None, FROM_DTYPE, items) or len(kinds) > 1 or kinds - FEATURES:
-        raise ValueError(
-            f"must be None, {FROM_DTYPE!r} or a list of booleans, of integers or of "
-            "names"
-        )
-    return value
-
-
-def _read_text(value: Any) -> str:
-    if type(value) is not str:
-        raise ValueError("must be a string")
-    return value
-
-
-def _read_container(value: Any) -> str:
-    if value not in ("default", "pandas", "polars"):
-        raise ValueError("must be 'default', 'pandas' or 'polars'")
-    return _read_text(value)
-
-
-def _check_finite(array: NDArray) -> None:
-    if not np.isfinite(array).all():
-        raise ValueError("must hold finite numbers")
-
-
-def _check_cells(array: NDArray) -> None:
-    if np.isinf(array).any():
-        raise ValueError("must hold finite numbers, or NaN where one is missing")
-
-
-def _check_divisors(array: NDArray) -> None:
-    """Positive numbers whose reciprocals are numbers too."""
-    _check_finite(array)
-    if not (array >= np.finfo(np.float64).tiny).all():
-        raise ValueError("must hold positive numbers")
-
-
-def _check_weights(array: NDArray) -> None:
-    _check_divisors(array)
-    if not np.isfinite(array.sum()):
-        raise ValueError("must add up to a finite number")
-
-
-def _check_sorted(array: NDArray) -> None:
-    _check_finite(array)
-    if not len(array) or (np.diff(array) < 0).any():
-        raise ValueError("must hold sorted numbers")
-
-
-def _check_kinds(array: NDArray[np.uint8]) -> None:
-    if (array >= len(KINDS)).any():
-        raise ValueError(f"must hold numbers below {len(KINDS)}")
-
-
-def _pack_weights(networks: list[list[NDArray]]) -> NDArray:
-    """A row for each network, of its weights one after the other."""
-    return np.stack([np.concatenate([w.ravel() for w in n]) for n in networks])
-
-
-def _unpack_weights(array: NDArray, plan: _Plan) -> list[list[NDArray]]:
-    """Kernel and bias of each layer of each network."""
-    shapes = plan.architecture.shapes
-    n_layers = len(array) * len(shapes) // 2
-    if n_layers > MAX_LAYERS:
-        raise ValueError(f"must make up at most {MAX_LAYERS} layers, not {n_layers}")
-    ends = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
-    return [
-        [w.reshape(s) for w, s in zip(np.split(row, ends), shapes, strict=True)]
-        for row in array
-    ]
-
-
-def _pack_names(names: NDArray) -> NDArray[np.uint8]:
-    """Names in UTF-8, each with a null character after it."""
-    text = "".join(f"{name}\0" for name in names)
-    return np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8)
-
-
-def _unpack_curve(array: NDArray[np.float64], _: _Plan) -> list[float]:
-    return list(map(float, array))
-
-
-def _unpack_names(array: NDArray[np.uint8], plan: _Plan) -> NDArray:
-    text = array.tobytes().decode("utf-8", "surrogatepass")
-    n_names = plan.n_columns
-    if text.count("\0") != n_names or not text.endswith("\0"):
-        raise ValueError(f"must hold {n_names} names without a null character")
-    return np.array(text.split("\0")[:-1], dtype=object)
-
-
-def _pack_categories(categories: Sequence[list[Any] | None]) -> NDArray[np.uint8]:
-    """A line of JSON for each unit: the category that has it, null for the others."""
-    units = [
-        unit for values in categories if values is not None for unit in (*values, None)
-    ]
-    text = "".join(f"{json.dumps(unit)}\n" for unit in units)
-    return np.frombuffer(text.encode("ascii"), np.uint8)
-
-
-def _unpack_categories(array: NDArray[np.uint8], plan: _Plan) -> list[list[Any]]:
-    """The categories of each column that has some."""
-    n_units, is_end = plan.architecture.n_logits, array == ord("\n")
-    if np.count_nonzero(is_end) != n_units or not is_end[-1]:
-        raise ValueError(f"must hold {n_units} lines")
-    columns: list[list[Any]] = [[]]
-    for line in io.BytesIO(array):  # type: ignore[arg-type]
-        unit = _read_category(line)
-        if unit is None:
-            columns.append([])
-        else:
-            columns[-1].append(unit)
-    if columns.pop() or len(columns) != plan.n_categorical:
-        raise ValueError(f"must hold the categories of {plan.n_categorical} columns")
-    for values in columns:
-        _check_categories(values)
-    return columns
-
-
-def _read_category(line: bytes) -> Any:
-    """Text, a boolean, an integer or a float; or None."""
-    if line[:1] not in b'"-0123456789tfn':  # no list and no object, however deep
-        raise ValueError("must hold text, booleans and finite numbers as JSON")
-    value = json.loads(line)
-    if isinstance(value, int | float) and not abs(value) <= sys.float_info.max:
-        raise ValueError("must hold finite numbers")
-    return value
-
-
-def _check_categories(values: list[Any]) -> None:
-    """Raise if they are not what `fit` makes of a column."""
-    if len(values) > MAX_CATEGORIES:
-        raise ValueError(f"must hold at most {MAX_CATEGORIES} categories of a column")
-    keys = [(isinstance(value, str), value) for value in values]
-    if not all(key < after for key, after in itertools.pairwise(keys)):
-        raise ValueError("must hold numbers in ascending order, then text in order")
-
-
-# All of what is learnt; a dot leads into a dict. What a later release adds must be
-# optional, for the sake of files that do not have it.
-_VALUES = {
-    "n_features_in_": _Value(_read_count),
-    "n_iter_": _Value(_read_count),
-    "offset_": _Value(_read_number),
-    "_architecture.n_features": _Value(_read_count),
-    "_architecture.hidden_layer_sizes": _Value(_read_counts),
-    "_architecture.activation": _Value(_read_text),
-    "_architecture.output_activation": _Value(_read_text),
-    "_architecture.n_logits": _Value(_read_count_or_zero, is_optional=True),
-    "_neighborhood.spread": _Value(_read_divisor, is_optional=True),
-    "_stream.seed": _Value(_read_seed, is_optional=True),
-    "_stream.n_calls": _Value(_read_seed, is_optional=True),
-    "_stream.min_rows": _Value(_read_seed, is_optional=True),
-    "_stream.left_out": _Value(_read_not_negative, is_optional=True),
-    "_stream.optimizer": _Value(_read_text, is_optional=True),
-    "_sklearn_output_config.transform": _Value(_read_container, is_optional=True),
-}
-_ARRAYS = {
-    "_pivot": _Array("f8", ("n_units",), _check_finite),
-    "_remainder": _Array("f8", ("n_units",), _check_finite),
-    "_scale": _Array("f8", ("n_units",), _check_divisors),
-    "_mask_values": _Array("f8", ("n_units",), _check_finite),
-    "_weights": _Array(
-        "f4",
-        ("n_networks", "n_weights"),
-        _check_finite,
-        _pack_weights,
-        _unpack_weights,
-    ),
-    "_neighborhood.references": _Array(
-        "f8", ("n_references", "n_columns"), _check_cells, is_optional=True
-    ),
-    "_neighborhood.center": _Array(
-        "f8", ("n_numbers",), _check_finite, is_optional=True
-    ),
-    "_neighborhood.residual_scale": _Array(
-        "f8", ("n_columns",), _check_divisors, is_optional=True
-    ),
-    "loss_curve_": _Array("f8", ("n_iter",), _check_finite, unpack=_unpack_curve),
-    "validation_loss_curve_": _Array(
-        "f8", ("n_iter",), _check_finite, unpack=_unpack_curve, is_optional=True
-    ),
-    "calibration_scores_": _Array(
-        "f8", ("n_calibration_samples",), _check_sorted, is_optional=True
-    ),
-    "_stream.rows": _Array(
-        "f8", ("n_past_samples", "n_columns"), _check_cells, is_optional=True
-    ),
-    "_stream.weights": _Array(
-        "f8", ("n_past_samples",), _check_weights, is_optional=True
-    ),
-    "_stream.priorities": _Array(
-        "f8", ("n_past_samples",), _check_divisors, is_optional=True
-    ),
-    "_stream.optimizer_states": _Array(
-        "f8", ("n_networks", "n_optimizer_values"), _check_finite, is_optional=True
-    ),
-    "feature_names_in_": _Array(
-        "u1", ("n_bytes",), _check_finite, _pack_names, _unpack_names, is_optional=True
-    ),
-    "_column_kinds": _Array(
-        "u1",
-        ("n_columns",),
-        _check_kinds,
-        lambda kinds: [KINDS.index(kind) for kind in kinds],
-        lambda array, _: [KINDS[number] for number in array],
-        is_optional=True,
-    ),
-    "categories_": _Array(
-        "u1",
-        ("n_bytes_of_categories",),
-        _check_finite,
-        _pack_categories,
-        _unpack_categories,
-        is_optional=True,
-    ),
-}
 _RECORDS = [  # each as a whole or not at all
-    {name for name in _VALUES | _ARRAYS if name.startswith(record)}
+    {name for name in VALUES | ARRAYS if name.startswith(record)}
     for record in ("_stream.", "_neighborhood.")
 ]
 _PARAMETERS = AutoencoderOutlierDetector._parameter_constraints.keys()
 _OPTIONAL = {
     *_PARAMETERS,  # one that is newer than the file is at its default
-    *(name for name, entry in (_VALUES | _ARRAYS).items() if entry.is_optional),
+    *(name for name, entry in (VALUES | ARRAYS).items() if entry.is_optional),
 }
+_N_LOGITS = "_architecture.n_logits"  # 0 where a file does not say, as of old
 
 
 # ------------------------------------------------------ from a detector to its entries
@@ -474,15 +171,15 @@ def _encode(
     skae_version, _ = state.pop("_skae_version"), state.pop("_state_format")
     parameters = {name: state.pop(name) for name in _PARAMETERS}
     model = {f"_{field}": value for field, value in state.pop("_model").items()}
-    for field in ("_category_columns", "_category_sizes"):
-        del model[field]  # which the kinds of the columns and `categories_` tell
+    for name in ("_category_columns", "_category_sizes"):
+        del model[name]  # which the kinds of the columns and `categories_` tell
     values = _flatten(state | model)
     for name in {"_stream", "_neighborhood", *_OPTIONAL} & values.keys():
         if values[name] is None:
             del values[name]
     arrays = {
         name: np.asarray(entry.pack(values.pop(name)), entry.dtype)
-        for name, entry in _ARRAYS.items()
+        for name, entry in ARRAYS.items()
         if name in values
     }
     arrays = {name: array for name, array in arrays.items() if array.size}
@@ -503,7 +200,7 @@ def _encode(
 
 def _check_values(values: Mapping[str, Any]) -> None:
     """Raise if there is a value that is unknown, or that JSON cannot hold."""
-    for name in values.keys() - _VALUES.keys():
+    for name in values.keys() - VALUES.keys():
         raise ValueError(
             f"The attribute {name!r} cannot be saved: it is not one that fit sets. "
             "Delete it before saving, or use pickle."
@@ -588,31 +285,25 @@ def _decode(
         if not isinstance(header[part], dict):
             raise ValueError(f"{part!r} must be a JSON object.")
     versions, parameters, values = (header[part] for part in _PARTS)
-    if "_center" in arrays and "_pivot" not in arrays:  # format 2: no remainder
-        arrays = {("_pivot" if n == "_center" else n): a for n, a in arrays.items()}
-        arrays["_remainder"] = np.zeros_like(arrays["_pivot"])
+    values, arrays = _complete(values, arrays)
     written_by = versions.get("skae")
     _check_names(parameters.keys(), _PARAMETERS, written_by)
-    _check_names(values.keys(), _VALUES.keys(), written_by)
-    _check_names(arrays.keys(), _ARRAYS.keys(), written_by)
-    values = {"_architecture.n_logits": 0} | dict(values)
-    if "_neighborhood.references" in arrays and "_neighborhood.center" not in arrays:
-        if values["_architecture.n_logits"] == values["_architecture.n_features"]:
-            arrays = {**arrays, "_neighborhood.center": np.empty(0)}  # no numbers
+    _check_names(values.keys(), VALUES.keys(), written_by)
+    _check_names(arrays.keys(), ARRAYS.keys(), written_by)
     present = values.keys() | arrays.keys()
     for record in _RECORDS:
         for name in record - present if record & present else ():
             raise ValueError(f"{name!r} is missing.")
     detector = _make_detector(parameters)
-    values = {name: _read(name, _VALUES[name].read, v) for name, v in values.items()}
+    values = {name: _read(name, VALUES[name].read, v) for name, v in values.items()}
     architecture = Architecture(
         *(values[f"_architecture.{field}"] for field in Architecture._fields)
     )
     for activation in {architecture.activation, architecture.output_activation}:
         if activation not in ACTIVATIONS:
             make_keras_activation(activation)  # raises if Keras does not know it
-    plan = _Plan(values["n_features_in_"], architecture)
-    _check_plan(plan)
+    plan = Plan(values["n_features_in_"], architecture)
+    check_plan(plan)
     _check_shapes(arrays, plan, values["n_iter_"])
     entries = values | {
         name: _unpack(name, array, plan) for name, array in arrays.items()
@@ -624,78 +315,24 @@ def _decode(
         "_neighborhood",
     )
     state: dict[str, Any] = dict.fromkeys(absent)
-    state |= _unflatten(entries | _place_categories(entries, plan))
+    state |= _unflatten(entries | place_categories(entries, plan))
     state["_model"] = {field: state.pop(f"_{field}") for field in FIELDS}
     detector.__setstate__(detector.__getstate__() | state)
     return detector
 
 
-def _check_plan(plan: _Plan) -> None:
-    """Raise if there cannot be as many columns as the file says."""
-    n_units, n_logits = plan.architecture.n_features, plan.architecture.n_logits
-    least = plan.n_numbers + min(1, n_logits)
-    if n_logits > n_units or not least <= plan.n_columns <= n_units:
-        raise ValueError(
-            f"n_features_in_ is {plan.n_columns}, but the network has {n_units} "
-            f"columns, {n_logits} of them of categories."
-        )
-
-
-def _place_categories(entries: Mapping[str, Any], plan: _Plan) -> dict[str, Any]:
-    """The categories of each column of the table, and which units they have."""
-    columns = iter(entries.get("categories_", []))
-    kinds = entries.get("_column_kinds") or []
-    n_categorical = kinds.count(CATEGORY)
-    if n_categorical != plan.n_categorical:
-        raise ValueError(
-            f"_column_kinds has {n_categorical} columns of categories instead of "
-            f"{plan.n_categorical}."
-        )
-    layout, categories = Layout.of_numbers(plan.n_columns), None
-    if n_categorical:
-        if "categories_" not in entries:
-            raise ValueError("'categories_' is missing.")
-        categories = [next(columns) if kind == CATEGORY else None for kind in kinds]
-        layout = make_layout(categories) or layout
-        _check_blocks(entries, layout)
-    return {
-        "categories_": categories,
-        "_category_columns": layout.columns,
-        "_category_sizes": layout.sizes,
-    }
-
-
-def _check_blocks(entries: Mapping[str, Any], layout: Layout) -> None:
-    """Raise if numbers of categories are none that `fit` leaves."""
-    p = layout.n_numbers
-    frequencies, scale = entries["_pivot"][p:], entries["_scale"][p:]
-    totals, squares = layout.sum_blocks(np.stack([frequencies, frequencies**2]))
-    if (frequencies < 0.0).any() or not np.allclose(totals, 1.0, rtol=1e-9, atol=0.0):
-        raise ValueError("_pivot must hold frequencies, which add up to 1 in a column.")
-    spreads = np.sqrt(np.where(layout.sizes > 1, 1.0 - squares, 1.0))
-    if not np.allclose(scale, np.repeat(spreads, layout.sizes), rtol=1e-6, atol=0.0):
-        raise ValueError("_scale must hold the spreads of the categories.")
-    for name in ("_remainder", "_mask_values"):
-        if entries[name][p:].any():
-            raise ValueError(f"{name} must be 0 where _pivot holds frequencies.")
-    n_most = count_references(layout.n_columns)  # each is as long as the units are many
-    references, rows = (
-        entries.get(name) for name in ("_neighborhood.references", "_stream.rows")
-    )
-    if references is not None and len(references) > n_most:
-        raise ValueError(f"_neighborhood.references must be at most {n_most} rows.")
-    if references is not None:
-        _check_codes("_neighborhood.references", references[:, p:], layout)
-    if rows is not None:
-        _check_codes("_stream.rows", rows[:, layout.columns], layout)
-
-
-def _check_codes(name: str, codes: NDArray[np.float64], layout: Layout) -> None:
-    is_code = (codes >= 0.0) & (codes < layout.sizes) & (codes == np.floor(codes))
-    if not (is_code | np.isnan(codes)).all():
-        raise ValueError(
-            f"{name} must hold codes of categories, or NaN where one is missing."
-        )
+def _complete(
+    values: Mapping[str, Any], arrays: Mapping[str, NDArray]
+) -> tuple[dict[str, Any], dict[str, NDArray]]:
+    """Values and arrays, with what a file of its format need not say."""
+    values, arrays = {_N_LOGITS: 0, **values}, dict(arrays)
+    if "_center" in arrays and "_pivot" not in arrays:  # format 2: no remainder
+        arrays["_pivot"] = arrays.pop("_center")
+        arrays["_remainder"] = np.zeros_like(arrays["_pivot"])
+    has_numbers = values[_N_LOGITS] != values.get("_architecture.n_features")
+    if "_neighborhood.references" in arrays and not has_numbers:
+        arrays.setdefault("_neighborhood.center", np.empty(0))
+    return values, arrays
 
 
 def _check_names(
@@ -718,12 +355,12 @@ def _make_detector(parameters: Mapping[str, Any]) -> AutoencoderOutlierDetector:
     parameters = dict(parameters)
     if "hidden_layer_sizes" in parameters:
         parameters["hidden_layer_sizes"] = _read(
-            "hidden_layer_sizes", _read_sizes, parameters["hidden_layer_sizes"]
+            "hidden_layer_sizes", read_sizes, parameters["hidden_layer_sizes"]
         )
     if "categorical_features" in parameters:
         parameters["categorical_features"] = _read(
             "categorical_features",
-            _read_features,
+            read_features,
             parameters["categorical_features"],
         )
     detector = AutoencoderOutlierDetector(**parameters)
@@ -739,16 +376,16 @@ def _read(name: str, read: Callable[[Any], Any], value: Any) -> Any:
         raise ValueError(f"{name} {error}, not {reprlib.repr(value)}.") from error
 
 
-def _unpack(name: str, array: NDArray, plan: _Plan) -> Any:
+def _unpack(name: str, array: NDArray, plan: Plan) -> Any:
     """What the state has for an array of the file, or an error that names it."""
     try:
-        _ARRAYS[name].check(array)
-        return _ARRAYS[name].unpack(array, plan)
+        ARRAYS[name].check(array)
+        return ARRAYS[name].unpack(array, plan)
     except ValueError as error:
         raise ValueError(f"{name} {error}.") from error
 
 
-def _check_shapes(arrays: Mapping[str, NDArray], plan: _Plan, n_iter: int) -> None:
+def _check_shapes(arrays: Mapping[str, NDArray], plan: Plan, n_iter: int) -> None:
     """Raise if the arrays do not fit their entries, the network or each other."""
     lengths = {
         "n_columns": plan.n_columns,
@@ -758,7 +395,7 @@ def _check_shapes(arrays: Mapping[str, NDArray], plan: _Plan, n_iter: int) -> No
         "n_iter": n_iter,
     }
     for name, array in arrays.items():
-        dtype, dimensions = _ARRAYS[name].dtype, _ARRAYS[name].dimensions
+        dtype, dimensions = ARRAYS[name].dtype, ARRAYS[name].dimensions
         if array.dtype != np.dtype(dtype) or array.ndim != len(dimensions):
             raise ValueError(
                 f"{name} must be an array of type {dtype} and shape {dimensions}, not "

@@ -370,7 +370,8 @@ def make_rows(detector, n_rows=6):
     X = pd.DataFrame(X, columns=range(d), dtype=object)
     for j, kind in enumerate(detector._column_kinds or ()):
         if kind == "category":
-            values = [*detector.categories_[j], None, "unknown"]
+            gap = [None] if j == 0 and d > 1 else []  # no row of gaps alone
+            values = [*detector.categories_[j], "unknown", *gap]
             cells = [values[i % len(values)] for i in range(n_rows - 1)]
             X[j] = pd.Series([*cells, "unknown"], dtype=object)
         elif kind != "number":
