@@ -7,6 +7,7 @@ from skae._display._scores import AnomalyScoreDisplay
 from skae._display._training import LossCurveDisplay
 from skae._files._onnx import register_onnx_converter
 from skae._files._persistence import load, save
+from skae._scoring._synthetic import make_synthetic_anomalies
 from skae._version import __version__
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "LossCurveDisplay",
     "__version__",
     "load",
+    "make_synthetic_anomalies",
     "register_onnx_converter",
     "save",
 ]

@@ -1,32 +1,42 @@
-"""How well scores rank rows: by labels, or against synthetic anomalies."""
+"""How well scores rank rows: by labels, or as the rows' own isolation does."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.spatial.distance import cdist
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import roc_auc_score
-from sklearn.utils import check_consistent_length, gen_batches
+from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import column_or_1d
 
-from skae._scoring._threads import BLOCK_ROWS
+from skae._scoring._synthetic import make_anomalies
 from skae._tables._reading import (
     Table,
     find_observed,
-    read_cells,
     read_dense,
     take_rows,
     warn_if_unobserved,
 )
-from skae._tables._weighting import merge_rows, none_if_equal
+from skae._tables._weighting import draw_by_weight, merge_rows, none_if_equal
 
 Score = Callable[[Table], NDArray[np.float64]]
 
 MAX_LABELS = 5  # that a warning quotes
+
+# Without labels: each row is compared with each other, and made three.
+MIN_ROWS = 10
+MAX_ROWS = 500  # a search compares its candidates on the same ones
+MAX_CELLS = 2**22  # of these rows: half a gigabyte, all in all
+
+# By benchmarks/unlabelled_search.py: one neighbour chooses worse among contaminated
+# rows, where outliers come in pairs, and more choose worse on clean ones.
+N_NEIGHBORS = 2
+CLIP = 20.0  # standard deviations
 
 
 def compute_area(
@@ -35,7 +45,7 @@ def compute_area(
     """Area under the ROC curve of the rows that weigh something."""
     weighted = np.flatnonzero(weights)
     if y is None:
-        return _rank_against_synthetic(score, take_rows(X, weighted), weights[weighted])
+        return _rank_by_isolation(score, take_rows(X, weighted), weights[weighted])
     labels = read_labels(y, weights)
     return _rank_by_labels(score, take_rows(X, weighted), labels, weights[weighted])
 
@@ -82,21 +92,78 @@ def _is_missing(label: Any) -> bool:
         return True
 
 
-def _rank_against_synthetic(
-    score: Score, X: Table, weights: NDArray[np.float64]
-) -> float:
-    """The area of distinct rows against synthetic anomalies made of them."""
+def _rank_by_isolation(score: Score, X: Table, weights: NDArray[np.float64]) -> float:
+    """How far distinct rows and synthetic anomalies are ranked as they are isolated."""
     observed = find_observed(X, stacklevel=5)
     X, weights = merge_rows(take_rows(X, observed), weights[observed])
-    if min(X.shape) < 2:
+    n_samples, n_features = X.shape
+    if n_samples < MIN_ROWS or n_features < 2:
         return _undefined_area(
-            "Without y, X must have at least 2 different rows and 2 columns to make "
-            f"synthetic anomalies from; it has {X.shape}. Pass labels as y."
+            f"Without y, X must have at least {MIN_ROWS} different rows and 2 columns, "
+            f"to tell how isolated each is; it has {X.shape}. Pass labels as y."
         )
-    anomalies = make_synthetic_anomalies(X, weights)
-    scores = np.concatenate([score(X), *map(score, anomalies)])
-    is_inlier = np.repeat([True, False], X.shape[0])
-    return _compute_area(is_inlier, scores, np.tile(weights, 2))
+    rows, weights = _draw_rows(X, weights)
+    anomalies = make_anomalies(rows, weights, np.random.RandomState(0))
+    pool = np.concatenate([rows, anomalies])
+    isolation = _measure_isolation(pool, len(rows))
+    weights = np.tile(weights, len(pool) // len(rows))
+    return (1.0 + _correlate_ranks(-isolation, score(pool), weights)) / 2.0
+
+
+def _draw_rows(
+    X: Table, weights: NDArray[np.float64]
+) -> tuple[NDArray, NDArray[np.float64]]:
+    """The rows, or some of them, drawn by weight, as an array."""
+    n_draws = max(MIN_ROWS, min(MAX_ROWS, MAX_CELLS // X.shape[1]))
+    if X.shape[0] <= n_draws:
+        return read_dense(X, slice(None)), weights
+    drawn = draw_by_weight(weights, n_draws, np.random.RandomState(0))
+    rows, counts = np.unique(drawn, return_counts=True)
+    return read_dense(X, rows), counts.astype(np.float64)
+
+
+def _measure_isolation(pool: NDArray, n_rows: int) -> NDArray[np.float64]:
+    """The mean distance to the nearest of the first rows, others than the row itself.
+
+    In standard deviations of these rows; a missing cell is at its column's mean.
+    """
+    cells = _standardise(pool, n_rows)
+    distances = cdist(cells, cells[:n_rows])
+    np.fill_diagonal(distances, np.inf)
+    nearest = np.partition(distances, N_NEIGHBORS - 1, axis=1)[:, :N_NEIGHBORS]
+    isolation: NDArray[np.float64] = nearest.mean(axis=1)
+    return isolation
+
+
+def _standardise(pool: NDArray, n_rows: int) -> NDArray[np.float64]:
+    """Cells in standard deviations of the first rows from their mean."""
+    cells = pool.astype(np.float64)
+    rows = np.ma.masked_invalid(cells[:n_rows])
+    with np.errstate(all="ignore"):
+        cells -= rows.mean(axis=0).filled(0.0)
+        cells /= rows.std(axis=0).filled(1.0)
+    return np.clip(np.nan_to_num(cells, nan=0.0), -CLIP, CLIP)
+
+
+def _correlate_ranks(
+    a: NDArray[np.float64], b: NDArray[np.float64], weights: NDArray[np.float64]
+) -> float:
+    """Spearman's rank correlation, weighted; 0 if all values of one are equal."""
+    ranks = np.stack([_rank(a, weights), _rank(b, weights)])
+    ranks -= np.average(ranks, axis=1, weights=weights)[:, np.newaxis]
+    products = (weights * ranks) @ ranks.T
+    scale = np.sqrt(products[0, 0] * products[1, 1])
+    return float(products[0, 1] / scale) if scale > 0.0 else 0.0
+
+
+def _rank(
+    values: NDArray[np.float64], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The weight of all lower values and half of that of the equal ones."""
+    _, places = np.unique(values, return_inverse=True)
+    totals = np.bincount(places, weights)
+    middles: NDArray[np.float64] = (np.cumsum(totals) - totals / 2.0)[places]
+    return middles
 
 
 def _compute_area(
@@ -115,40 +182,3 @@ def _undefined_area(reason: str) -> float:
         stacklevel=5,
     )
     return float("nan")
-
-
-def make_synthetic_anomalies(
-    X: Table, weights: NDArray[np.float64]
-) -> Iterator[NDArray]:
-    """Each row of X with one column's value taken from another row; by blocks of rows.
-
-    Where the other row's is missing, the row stays as it is.
-
-    Rows, columns and donors come from a constant seed: every detector that is compared
-    on X meets the same anomalies. X needs two rows and two columns.
-    """
-    rng = np.random.RandomState(0)
-    n_samples, n_features = X.shape
-    columns = rng.randint(n_features, size=(n_samples,))
-    donated = read_cells(X, _draw_others(weights, rng), columns)
-    for rows in gen_batches(n_samples, BLOCK_ROWS):
-        anomalies = np.array(read_dense(X, rows))
-        cells = np.arange(len(anomalies)), columns[rows]
-        is_missing = np.isnan(donated[rows])
-        anomalies[cells] = np.where(is_missing, anomalies[cells], donated[rows])
-        yield anomalies
-
-
-def _draw_others(
-    weights: NDArray[np.float64], rng: np.random.RandomState
-) -> NDArray[np.intp]:
-    """For each row the index of another, drawn by weight.
-
-    With the rows laid on a circle, each as long as its weight, it is the one that lies
-    at a random distance from the row's end, less than the way round to its start.
-    """
-    ends = np.cumsum(weights)
-    length = ends[-1]
-    places = ends + rng.uniform(size=len(ends)) * (length - weights)
-    others = np.searchsorted(ends, places % length, side="right")
-    return np.minimum(others, len(ends) - 1)  # should a place be rounded up

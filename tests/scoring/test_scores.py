@@ -7,7 +7,6 @@ from sklearn.exceptions import NotFittedError
 from sklearn.metrics import roc_auc_score
 
 from skae import AutoencoderOutlierDetector
-from skae._scoring._ranking import make_synthetic_anomalies
 
 
 def test_reconstruction_is_the_mean_absolute_error_of_the_scaled_rows(
@@ -86,27 +85,6 @@ def test_default_sees_what_breaks_the_relation_among_contaminated_rows(seed):
     X, y = np.concatenate([normal, odd]), np.repeat([1, 0], [1000, 50])
     detector = AutoencoderOutlierDetector(random_state=seed).fit(X)
     assert roc_auc_score(y, detector.score_samples(X)) > 0.9
-
-
-def test_synthetic_anomalies_differ_in_one_cell_taken_from_another_row():
-    X = np.arange(60.0).reshape(20, 3)
-    anomalies = np.concatenate(list(make_synthetic_anomalies(X, np.ones(20))))
-    changed = anomalies != X
-    assert (changed.sum(axis=1) == 1).all()
-    for row, column in zip(*np.nonzero(changed), strict=True):
-        assert anomalies[row, column] in np.delete(X[:, column], row)
-
-
-def test_cells_of_synthetic_anomalies_are_taken_from_other_rows_by_weight():
-    X = np.arange(3000.0).reshape(1000, 3)
-    weights = np.where(np.arange(1000) < 10, 50.0, 1.0)  # a third of the total
-    weights[5] = 0.5
-    anomalies = np.concatenate(list(make_synthetic_anomalies(X, weights)))
-    rows, columns = np.nonzero(anomalies != X)
-    donors = (anomalies[rows, columns] - columns) // 3
-    assert rows.tolist() == list(range(1000))
-    assert 0.25 < np.mean(donors < 10) < 0.4
-    assert np.mean(donors == 5) < 0.01
 
 
 @pytest.mark.parametrize("score_method", ["neighbors", "reconstruction"])

@@ -1,0 +1,180 @@
+"""`score` without labels, and the synthetic anomalies that it is made of."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+from scipy.stats import spearmanr
+from sklearn.datasets import load_breast_cancer
+from sklearn.exceptions import UndefinedMetricWarning
+from sklearn.metrics import pairwise_distances
+from sklearn.model_selection import GridSearchCV
+
+import skae
+from skae import AutoencoderOutlierDetector, make_synthetic_anomalies
+
+
+def test_score_without_labels_is_the_rank_correlation_with_isolation(
+    make_detector, correlated_rows
+):
+    """From 0 to 1, as the area under the ROC curve; the nearest two other rows."""
+    X = correlated_rows[:50]
+    fitted = make_detector(score_method="neighbors").fit(correlated_rows[50:])
+    # Rows in canonical order, so that the anomalies are the same.
+    X, _ = skae._tables._weighting.merge_rows(X, np.ones(50))
+    pool = np.concatenate([X, make_synthetic_anomalies(X)])
+    distances = pairwise_distances((pool - X.mean(axis=0)) / X.std(axis=0))[:, :50]
+    np.fill_diagonal(distances, np.inf)
+    isolation = np.sort(distances)[:, :2].mean(axis=1)
+    rho = spearmanr(isolation, -fitted.score_samples(pool)).statistic
+    assert fitted.score(X) == pytest.approx((1 + rho) / 2, abs=1e-12)
+
+
+def test_score_without_labels_sees_that_outliers_were_learnt():
+    """One row in six is malignant; a network that reproduces all of them is no help."""
+    X, y = load_breast_cancer(return_X_y=True)
+    rows = np.r_[np.flatnonzero(y == 1)[:250], np.flatnonzero(y == 0)[:50]]
+    rows = np.random.default_rng(0).permutation(rows)
+    X, labels = X[rows], np.where(y[rows] == 0, -1, 1)
+    default, plain = (
+        AutoencoderOutlierDetector(random_state=0, **parameters).fit(X[:200])
+        for parameters in ({}, {"masking": 0.0, "score_method": "reconstruction"})
+    )
+    assert default.score(X, labels) > plain.score(X, labels) + 0.1
+    assert default.score(X[200:]) > plain.score(X[200:]) + 0.02
+
+
+def test_search_without_labels_prefers_what_flags_fewer_benign_rows():
+    X, y = load_breast_cancer(return_X_y=True)
+    benign = X[y == 1]
+    detector = AutoencoderOutlierDetector((64, 8), random_state=0)
+    search = GridSearchCV(detector, {"masking": [0.0, 1.0]}, cv=3).fit(benign[:240])
+    flagged = [
+        (search.estimator.set_params(masking=masking).fit(benign[:240]))
+        .predict(benign[240:])
+        .mean()
+        for masking in (0.0, 1.0)
+    ]
+    assert flagged[1] > flagged[0]  # fewer -1
+    assert search.best_params_ == {"masking": 1.0}
+
+
+@pytest.mark.parametrize("n_rows", [10, 11, 30])
+@pytest.mark.parametrize("score_method", ["neighbors", "reconstruction"])
+def test_score_without_labels_is_finite_from_10_rows_of_2_columns_on(
+    score_method, n_rows, make_detector, correlated_rows
+):
+    X = correlated_rows[:, :2]
+    detector = make_detector(score_method=score_method).fit(X)
+    assert 0.0 <= detector.score(X[:n_rows]) <= 1.0
+
+
+def test_score_of_fewer_rows_without_labels_is_nan_and_a_warning(
+    fitted, correlated_rows
+):
+    X = np.concatenate([correlated_rows[:9], correlated_rows[:9]])
+    message = r"at least 10 different rows and 2 columns.*\(9, 5\). Pass labels"
+    with pytest.warns(UndefinedMetricWarning, match=message) as seen:
+        assert np.isnan(fitted.score(X))
+    assert seen[0].filename == __file__
+
+
+def test_scores_that_are_all_equal_are_chance(make_detector):
+    """Each cell is so far out that it counts as the farthest."""
+    X = np.random.RandomState(0).normal(size=(30, 3))
+    detector = make_detector().fit(X)
+    assert detector.score(1e300 * X) == 0.5
+
+
+@pytest.mark.parametrize("largest", [1e150, 1e300])
+def test_score_without_labels_takes_cells_that_overflow(
+    largest, fitted, correlated_rows
+):
+    X = correlated_rows.copy()
+    X[0, 0] = largest
+    assert 0.0 <= fitted.score(X) <= 1.0
+
+
+def test_score_without_labels_does_not_depend_on_units(make_detector, correlated_rows):
+    units = [2.0**-10, 2.0**10, 1.0, 2.0**30, 2.0**-30]
+    scores = [
+        make_detector(scaling="standard", epochs=20).fit(X).score(X)
+        for X in (correlated_rows, correlated_rows * units)
+    ]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-9)
+
+
+def test_score_of_many_rows_without_labels_is_that_of_some(
+    monkeypatch, fitted, correlated_rows
+):
+    whole = fitted.score(correlated_rows)
+    monkeypatch.setattr(skae._scoring._ranking, "MAX_ROWS", 100)
+    score = fitted.score(correlated_rows)
+    assert score != whole
+    assert score == pytest.approx(whole, abs=0.1)
+    assert score == fitted.score(correlated_rows[::-1])
+    weights = np.where(np.arange(200) < 20, 1e6, 1.0)
+    few = fitted.score(correlated_rows, sample_weight=weights)
+    assert few == pytest.approx(fitted.score(correlated_rows[:20]), abs=0.1)
+
+
+def test_cells_of_a_synthetic_anomaly_are_its_columns_values_in_other_rows():
+    X = np.arange(300.0).reshape(60, 5)
+    anomalies = make_synthetic_anomalies(X)
+    assert anomalies.shape == (120, 5)
+    changed = anomalies != np.concatenate([X, X])
+    assert set(changed.sum(axis=1)) == {1, 2, 3, 4}
+    donors, columns = np.divmod(anomalies, 5)
+    assert (columns == np.arange(5)).all()
+    n_donors = [
+        len(set(row[is_changed]))
+        for row, is_changed in zip(donors, changed, strict=True)
+    ]
+    assert set(n_donors[60:]) == {1}
+    assert set(n_donors[:60]) == {1, 2, 3, 4}
+
+
+def test_synthetic_anomalies_are_the_same_in_every_call_unless_another_seed_is_given():
+    X = np.random.RandomState(0).normal(size=(30, 4))
+    anomalies = make_synthetic_anomalies(X)
+    np.testing.assert_array_equal(anomalies, make_synthetic_anomalies(X))
+    assert (anomalies != make_synthetic_anomalies(X, random_state=1)).any()
+    rng = np.random.RandomState(0)
+    np.testing.assert_array_equal(
+        anomalies, make_synthetic_anomalies(X, random_state=rng)
+    )
+
+
+@pytest.mark.parametrize("kind", [sparse.csr_array, pd.DataFrame, np.ndarray.tolist])
+def test_synthetic_anomalies_are_made_of_tables_of_any_kind(kind):
+    X = np.random.RandomState(0).poisson(1.0, size=(30, 4)).astype(float)
+    np.testing.assert_array_equal(
+        make_synthetic_anomalies(kind(X)), make_synthetic_anomalies(X)
+    )
+
+
+def test_missing_cells_are_not_handed_on_to_synthetic_anomalies():
+    X = np.random.RandomState(0).normal(size=(40, 4))
+    X[::3, 1] = np.nan
+    is_missing = np.isnan(np.concatenate([X, X]))
+    assert (np.isnan(make_synthetic_anomalies(X)) <= is_missing).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 5), (5, 1)])
+def test_synthetic_anomalies_need_two_rows_and_two_columns(shape):
+    with pytest.raises(ValueError, match="minimum of 2 is required"):
+        make_synthetic_anomalies(np.ones(shape))
+
+
+def test_rows_of_more_weight_give_more_cells_to_synthetic_anomalies():
+    X = np.arange(2000.0).reshape(1000, 2)
+    weights = np.where(np.arange(1000) < 10, 50.0, 1.0)  # a third of the total
+    weights[5] = 0.5
+    anomalies = skae._scoring._synthetic.make_anomalies(
+        X, weights, np.random.RandomState(0)
+    )
+    changed = anomalies != np.concatenate([X, X])
+    donors = anomalies[changed] // 2
+    assert len(donors) == 2000  # each has exactly one cell from another row
+    assert 0.25 < np.mean(donors < 10) < 0.4
+    assert np.mean(donors == 5) < 0.01
