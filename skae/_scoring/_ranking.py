@@ -31,7 +31,7 @@ MAX_LABELS = 5  # that a warning quotes
 # Without labels: each row is compared with each other, and made three.
 MIN_ROWS = 10
 MAX_ROWS = 500  # a search compares its candidates on the same ones
-MAX_CELLS = 2**22  # of these rows: half a gigabyte, all in all
+MAX_CELLS = 2**21  # of these rows: a quarter of a gigabyte, all in all
 
 # By benchmarks/unlabelled_search.py: one neighbour chooses worse among contaminated
 # rows, where outliers come in pairs, and more choose worse on clean ones.
