@@ -1,7 +1,8 @@
 """What becomes of corrupted files in `skae.load`, and what memory they take.
 
-Four files that `skae.save` wrote, by turns, two of them of detectors with columns of
-categories and two of detectors that learn from a stream, are cut off, flipped, edited
+Five files that `skae.save` wrote, by turns, two of them of detectors with columns of
+categories, two of detectors that learn from a stream and one of a detector that
+calibrates by folds, are cut off, flipped, edited
 and rebuilt in random ways, in most of them with a checksum that is right again. Each
 must end in a ValueError, or in a detector that works: that scores, explains, is saved
 and loaded again. *Wrong* counts everything else; its first cases are printed, and the
@@ -45,6 +46,13 @@ def add_stream(path):
     skae.save(detector, path)
 
 
+def add_folds(path):
+    """Write a detector that calibrates by three folds."""
+    rows = np.random.default_rng(0).normal(size=(30, 5))
+    detector = skae.AutoencoderOutlierDetector((4, 2), epochs=2, calibration_cv=3)
+    skae.save(detector.fit(rows), path)
+
+
 def corrupt_and_load(kind, n_files, seed, contents, path):
     """Count the files of a kind that were refused, that work, and what else."""
     rng = np.random.default_rng(seed)
@@ -85,6 +93,8 @@ def main():
             path.write_bytes(content)
             add_stream(path)
             contents.append(path.read_bytes())
+        add_folds(path)
+        contents.append(path.read_bytes())
         for i, kind in enumerate(kinds):
             n_files = arguments.files * (i + 1) // len(kinds)
             n_files -= arguments.files * i // len(kinds)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property
-from typing import Any
+from functools import cached_property, reduce
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,6 +86,11 @@ class Model:
             "neighborhood": None if hood is None else neighbors.Neighborhood(**hood),
         }
         return cls(**{**plain, **records}, make_activation=make_activation)
+
+    @property
+    def members(self) -> tuple[Model, ...]:
+        """Itself: an AveragedModel has several."""
+        return (self,)
 
     @property
     def score_method(self) -> str:
@@ -273,17 +278,129 @@ class Model:
     @np.errstate(all="ignore")
     def inspect(self, X: Table) -> list[Finding]:
         """What a diagnosis finds in the networks by means of rows."""
-        scaling, inputs = self.scaling, self.read(X).read_all()
-        shuffled = scaling.expand(shuffle_cells(scaling.condense(inputs)))
+        return _inspect(self.members, X)
 
-        def give_back(inputs: NDArray[np.float64]) -> NDArray[np.float64]:
-            return make_units(self._run(inputs).mean(axis=0), scaling)
 
-        return [
-            check_reconstruction(inputs, give_back(inputs)),
-            check_copying(shuffled, give_back(shuffled), self.layout.n_columns),
-            check_code(inputs, self.encode(X)),
-        ]
+@dataclass(frozen=True, eq=False)
+class AveragedModel:
+    """Models with scalings and references of their own, of one architecture.
+
+    It offers what a Model offers: the mean of what its members say, and their codes
+    side by side.
+    """
+
+    members: tuple[Model, ...]
+
+    def to_plain(self) -> dict[str, Any]:
+        """The members as they make themselves plain."""
+        return {"members": [member.to_plain() for member in self.members]}
+
+    @property
+    def score_method(self) -> str:
+        """That of all members."""
+        return self.members[0].score_method
+
+    @property
+    def n_codes(self) -> int:
+        """Columns of a code, those of all members side by side."""
+        return sum(member.n_codes for member in self.members)
+
+    def score(self, X: Table) -> NDArray[np.float64]:
+        """The mean score of each row; the lowest, if all members give that."""
+        scores = [member.score(X) for member in self.members]
+        with np.errstate(over="ignore"):
+            average = np.maximum(_average(scores, len(scores)), LOWEST_SCORE)
+        average[np.max(scores, axis=0) == LOWEST_SCORE] = LOWEST_SCORE
+        return average
+
+    @property
+    def layout(self) -> Layout:
+        """Which units a column has."""
+        return self.members[0].layout
+
+    def explain(self, X: Table) -> NDArray[np.float64]:
+        """What each column adds to the anomaly of each row."""
+        parts = (member.explain(X) for member in self.members)
+        return _average(parts, len(self.members))
+
+    def expect(self, X: Table) -> NDArray[np.float64]:
+        """What is expected of each cell when it is masked, in the user's units."""
+        return self._average([member.expect(X) for member in self.members])
+
+    def encode(self, X: Table) -> NDArray[np.float64]:
+        """The code of each row."""
+        return np.hstack([member.encode(X) for member in self.members])
+
+    def decode(self, codes: NDArray) -> NDArray[np.float64]:
+        """The row that each code stands for, in the user's units."""
+        parts = np.split(codes, len(self.members), axis=1)
+        pairs = zip(self.members, parts, strict=True)
+        return self._average([member.decode(part) for member, part in pairs])
+
+    def reconstruct(self, X: Table) -> NDArray[np.float64]:
+        """What the networks make of each row, on average, in the user's units."""
+        return self._average([member.reconstruct(X) for member in self.members])
+
+    def inspect(self, X: Table) -> list[Finding]:
+        """What a diagnosis finds in the networks by means of rows."""
+        return _inspect(self.members, X)
+
+    def _average(self, tables: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+        """The mean of what the members have; of categories what most of them have."""
+        average = _average(tables, len(tables))
+        columns = self.layout.columns
+        average[:, columns] = _elect([table[:, columns] for table in tables])
+        return average
+
+
+AnyModel: TypeAlias = Model | AveragedModel
+
+
+def make_model(
+    plain: Mapping[str, Any], make_activation: Callable[[Activation], Activate]
+) -> AnyModel:
+    """The way back from the `to_plain` of either kind."""
+    if "members" not in plain:
+        return Model.from_plain(plain, make_activation)
+    members = [Model.from_plain(member, make_activation) for member in plain["members"]]
+    return AveragedModel(tuple(members))
+
+
+def _average(arrays: Iterable[NDArray[np.float64]], n: int) -> NDArray[np.float64]:
+    """The mean of n arrays, added one by one: no cell depends on the others."""
+    average: NDArray[np.float64] = reduce(np.add, (array / n for array in arrays))
+    return average
+
+
+def _elect(codes: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Of each cell the code that most have; the first of those that as many have."""
+    stacked = np.stack(codes)
+    votes = np.sum(stacked[:, np.newaxis] == stacked, axis=1)
+    winners = votes.argmax(axis=0)[np.newaxis]
+    return np.take_along_axis(stacked, winners, axis=0)[0]
+
+
+@np.errstate(all="ignore")
+def _inspect(models: Sequence[Model], X: Table) -> list[Finding]:
+    """What a diagnosis finds in the networks of all models."""
+    inputs = [model.read(X).read_all() for model in models]
+    shuffled = [
+        model.scaling.expand(shuffle_cells(model.scaling.condense(rows)))
+        for model, rows in zip(models, inputs, strict=True)
+    ]
+
+    def give_back(all_rows: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+        pairs = zip(models, all_rows, strict=True)
+        outputs = [(model, model._run(rows).mean(axis=0)) for model, rows in pairs]
+        return np.concatenate([make_units(o, model.scaling) for model, o in outputs])
+
+    codes = np.hstack([model.encode(X) for model in models])
+    n_columns = models[0].layout.n_columns
+    return [
+        check_reconstruction(np.concatenate(inputs), give_back(inputs)),
+        check_copying(np.concatenate(shuffled), give_back(shuffled), n_columns),
+        check_code(inputs[0], codes),
+    ]
 
 
 FIELDS = tuple(f.name for f in fields(Model) if f.name != "make_activation")

@@ -161,6 +161,13 @@ def _check_sorted(array: NDArray) -> None:
         raise ValueError("must hold sorted numbers")
 
 
+def _check_numbers(array: NDArray) -> None:
+    """Whole numbers from 0."""
+    _check_finite(array)
+    if (array != np.rint(array)).any() or ((array < 0) | (array >= MAX_LAYERS)).any():
+        raise ValueError(f"must hold whole numbers from 0 to {MAX_LAYERS - 1}")
+
+
 def _check_kinds(array: NDArray[np.uint8]) -> None:
     if (array >= len(KINDS)).any():
         raise ValueError(f"must hold numbers below {len(KINDS)}")
@@ -295,6 +302,13 @@ ARRAYS = {
     ),
     "calibration_scores_": _Array(
         "f8", ("n_calibration_samples",), _check_sorted, is_optional=True
+    ),
+    "_calibration_folds": _Array(
+        "f8",
+        ("n_calibration_samples",),
+        _check_numbers,
+        unpack=lambda array, _: array.astype(np.intp),
+        is_optional=True,
     ),
     "_stream.rows": _Array(
         "f8", ("n_past_samples", "n_columns"), _check_cells, is_optional=True

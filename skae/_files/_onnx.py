@@ -130,12 +130,24 @@ def _check_is_of_numbers(detector: AutoencoderOutlierDetector) -> None:
 
 def _convert(scope: Any, operator: Any, container: Any) -> None:
     """Add the nodes of a detector to the container of skl2onnx."""
-    model: Model = operator.raw_operator._model
-    architecture = model.architecture
-    activations = [_find_activation(a, architecture) for a in architecture.activations]
-    graph = _Graph(scope, container, architecture.n_features)
+    members: Sequence[Model] = operator.raw_operator._model.members
+    graph = _Graph(scope, container, members[0].architecture.n_features)
     # A frame comes as one input for each column.
     rows = graph.join([graph.cast(x.full_name, np.float64) for x in operator.inputs])
+    anomaly = graph.average([_add_model(graph, model, rows) for model in members])
+    anomaly = graph.add("Min", anomaly, np.finfo(np.float64).max)  # a sum rounds up
+    labels, scores = (output.full_name for output in operator.outputs)
+    offset = operator.raw_operator.offset_
+    decision = graph.add("Sub", graph.add("Neg", anomaly), offset)
+    graph.name(decision, scores)
+    is_outlier = graph.add("Less", decision, 0.0)
+    graph.name(graph.add("Where", is_outlier, np.array(-1), np.array(1)), labels)
+
+
+def _add_model(graph: _Graph, model: Model, rows: str) -> str:
+    """The anomaly of rows by one Model."""
+    architecture = model.architecture
+    activations = [_find_activation(a, architecture) for a in architecture.activations]
     rows = graph.scale(rows, model.scaling)
     outputs = []
     for weights in model.weights:
@@ -147,13 +159,7 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
                 graph, graph.add_layer(layer_outputs, kernel, bias)
             )
         outputs.append(layer_outputs)
-    anomaly = _add_anomaly(graph, model, rows, outputs)
-    labels, scores = (output.full_name for output in operator.outputs)
-    offset = operator.raw_operator.offset_
-    decision = graph.add("Sub", graph.add("Neg", anomaly), offset)
-    graph.name(decision, scores)
-    is_outlier = graph.add("Less", decision, 0.0)
-    graph.name(graph.add("Where", is_outlier, np.array(-1), np.array(1)), labels)
+    return _add_anomaly(graph, model, rows, outputs)
 
 
 def _add_anomaly(graph: _Graph, model: Model, rows: str, outputs: Sequence[str]) -> str:
@@ -272,11 +278,14 @@ class _Graph:
         return self.add("Min", self.add("Max", x, -CLIP), CLIP)
 
     def average(self, values: Sequence[str]) -> str:
-        """The mean of what has been computed by several networks."""
-        total = values[0]
-        for other in values[1:]:
+        """The mean of what has been computed by several networks or models."""
+        if len(values) == 1:
+            return values[0]
+        shares = [self.add("Mul", value, 1.0 / len(values)) for value in values]
+        total = shares[0]
+        for other in shares[1:]:
             total = self.add("Add", total, other)
-        return self.add("Mul", total, 1.0 / len(values))
+        return total
 
     def sum_rows(self, x: str) -> str:
         """The sum of each row, as a column."""

@@ -23,6 +23,7 @@ from skae._detector import AutoencoderOutlierDetector
 from skae._files._container import read_container, write_container
 from skae._files._entries import (
     ARRAYS,
+    MAX_LAYERS,
     VALUES,
     Plan,
     check_plan,
@@ -43,10 +44,11 @@ def save(estimator: AutoencoderOutlierDetector, path: str | os.PathLike) -> None
 
     The file holds arrays and JSON: the parameters and what was learnt, and no code. Of
     the data it holds up to 512 training rows, scaled, with the centers and scales that
-    lead back to their values; none with ``score_method="reconstruction"``. Of columns
-    of categories it holds the values in `categories_`, as they are. After `partial_fit`
-    it also holds a sample of up to 10,000 rows. It appears under its name when it is
-    complete: if writing fails, an older file of that name stays as it was.
+    lead back to their values, for each fold of `calibration_cv`; none with
+    ``score_method="reconstruction"``. Of columns of categories it holds the values in
+    `categories_`, as they are. After `partial_fit` it also holds a sample of up to
+    10,000 rows. It appears under its name when it is complete: if writing fails, an
+    older file of that name stays as it was.
 
     Parameters
     ----------
@@ -152,6 +154,12 @@ _RECORDS = [  # each as a whole or not at all
     {name for name in VALUES | ARRAYS if name.startswith(record)}
     for record in ("_stream.", "_neighborhood.")
 ]
+_OF_A_FOLD = {  # of the second and later; the first has its entries without a prefix
+    name
+    for name in VALUES | ARRAYS
+    if name.split(".")[0].removeprefix("_") in FIELDS
+    and not name.startswith("_architecture.")
+}
 _PARAMETERS = AutoencoderOutlierDetector._parameter_constraints.keys()
 _OPTIONAL = {
     *_PARAMETERS,  # one that is newer than the file is at its default
@@ -170,20 +178,15 @@ def _encode(
     state = detector.__getstate__()
     skae_version, _ = state.pop("_skae_version"), state.pop("_state_format")
     parameters = {name: state.pop(name) for name in _PARAMETERS}
-    model = {f"_{field}": value for field, value in state.pop("_model").items()}
-    for name in ("_category_columns", "_category_sizes"):
-        del model[name]  # which the kinds of the columns and `categories_` tell
-    values = _flatten(state | model)
-    for name in {"_stream", "_neighborhood", *_OPTIONAL} & values.keys():
-        if values[name] is None:
-            del values[name]
-    arrays = {
-        name: np.asarray(entry.pack(values.pop(name)), entry.dtype)
-        for name, entry in ARRAYS.items()
-        if name in values
-    }
-    arrays = {name: array for name, array in arrays.items() if array.size}
-    _check_values(values)
+    plain = state.pop("_model")
+    first, *others = plain.get("members", [plain])
+    values, arrays = _take_apart(state | _underline(first))
+    for number, member in enumerate(others, 2):  # of the same architecture
+        del member["architecture"]
+        for entries, own in zip(
+            (values, arrays), _take_apart(_underline(member)), strict=True
+        ):
+            entries |= {f"fold_{number}/{name}": own[name] for name in own}
     _check_parameters(detector, parameters)
     versions = {
         "skae": skae_version,
@@ -196,6 +199,31 @@ def _encode(
         "values": {name: _to_plain(value) for name, value in values.items()},
     }
     return header, arrays
+
+
+def _underline(model: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a Model as entries.
+
+    Without those that the kinds of the columns and `categories_` tell.
+    """
+    told = {"category_columns", "category_sizes"}
+    return {f"_{field}": value for field, value in model.items() if field not in told}
+
+
+def _take_apart(state: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, NDArray]]:
+    """Values and arrays, or an error if there is another value."""
+    values = _flatten(state)
+    for name in {"_stream", "_neighborhood", *_OPTIONAL} & values.keys():
+        if values[name] is None:
+            del values[name]
+    arrays = {
+        name: np.asarray(entry.pack(values.pop(name)), entry.dtype)
+        for name, entry in ARRAYS.items()
+        if name in values
+    }
+    arrays = {name: array for name, array in arrays.items() if array.size}
+    _check_values(values)
+    return values, arrays
 
 
 def _check_values(values: Mapping[str, Any]) -> None:
@@ -285,16 +313,78 @@ def _decode(
         if not isinstance(header[part], dict):
             raise ValueError(f"{part!r} must be a JSON object.")
     versions, parameters, values = (header[part] for part in _PARTS)
-    values, arrays = _complete(values, arrays)
     written_by = versions.get("skae")
     _check_names(parameters.keys(), _PARAMETERS, written_by)
+    detector = _make_detector(parameters)
+    (values, arrays), *folds = _split_by_fold(values, arrays, written_by)
+    state = _decode_state(values, arrays, written_by)
+    if folds:
+        members = [state["_model"]]
+        for own_values, own_arrays in folds:
+            _check_names(own_values.keys() | own_arrays.keys(), _OF_A_FOLD, written_by)
+            own_state = _decode_state(
+                _without(values, _OF_A_FOLD) | own_values,
+                _without(arrays, _OF_A_FOLD) | own_arrays,
+                written_by,
+            )
+            members.append(own_state["_model"])
+        state["_model"] = {"members": members}
+    _check_folds(state)
+    detector.__setstate__(detector.__getstate__() | state)
+    return detector
+
+
+def _split_by_fold(
+    values: Mapping[str, Any], arrays: Mapping[str, NDArray], written_by: Any
+) -> list[tuple[dict[str, Any], dict[str, NDArray]]]:
+    """Values and arrays that are of no fold or the first, of the second, and so on."""
+    found = {name.rpartition("/")[0] for name in values.keys() | arrays.keys()} | {""}
+    folds = ["", *(f"fold_{number}" for number in range(2, len(found) + 1))]
+    _check_names(found, folds, written_by)
+    parts: list[tuple[dict[str, Any], dict[str, NDArray]]] = [({}, {}) for _ in folds]
+    for i, entries in enumerate((values, arrays)):
+        for name, entry in entries.items():
+            fold, _, own_name = name.rpartition("/")
+            parts[folds.index(fold)][i][own_name] = entry
+    return parts
+
+
+def _without(entries: Mapping[str, Any], names: Set[str]) -> dict[str, Any]:
+    """The entries of other names."""
+    return {name: entry for name, entry in entries.items() if name not in names}
+
+
+def _check_folds(state: Mapping[str, Any]) -> None:
+    """Raise if the networks of folds are too many, or are not those of the scores."""
+    members = state["_model"].get("members", [state["_model"]])
+    counts = {len(member["weights"]) for member in members}
+    n_layers = sum(len(network) // 2 for m in members for network in m["weights"])
+    if len(counts) > 1 or n_layers > MAX_LAYERS:
+        raise ValueError(
+            f"The networks of all folds must be as many and have at most {MAX_LAYERS} "
+            f"layers, not {n_layers}."
+        )
+    folds = state["_calibration_folds"]
+    if folds is None:
+        return
+    if state["calibration_scores_"] is None or folds.max() >= len(members):
+        raise ValueError(
+            f"_calibration_folds must tell which of {len(members)} networks each of "
+            "calibration_scores_ comes from."
+        )
+
+
+def _decode_state(
+    values: Mapping[str, Any], arrays: Mapping[str, NDArray], written_by: Any
+) -> dict[str, Any]:
+    """What was learnt, with one Model, or an error if it cannot be."""
+    values, arrays = _complete(values, arrays)
     _check_names(values.keys(), VALUES.keys(), written_by)
     _check_names(arrays.keys(), ARRAYS.keys(), written_by)
     present = values.keys() | arrays.keys()
     for record in _RECORDS:
         for name in record - present if record & present else ():
             raise ValueError(f"{name!r} is missing.")
-    detector = _make_detector(parameters)
     values = {name: _read(name, VALUES[name].read, v) for name, v in values.items()}
     architecture = Architecture(
         *(values[f"_architecture.{field}"] for field in Architecture._fields)
@@ -311,14 +401,14 @@ def _decode(
     absent = (
         "validation_loss_curve_",
         "calibration_scores_",
+        "_calibration_folds",
         "_stream",
         "_neighborhood",
     )
     state: dict[str, Any] = dict.fromkeys(absent)
     state |= _unflatten(entries | place_categories(entries, plan))
     state["_model"] = {field: state.pop(f"_{field}") for field in FIELDS}
-    detector.__setstate__(detector.__getstate__() | state)
-    return detector
+    return state
 
 
 def _complete(

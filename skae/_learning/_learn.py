@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -13,9 +13,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_memory
 
 from skae._learning._network import draw_initial_weights, make_keras_activation
-from skae._learning._recipe import Recipe, Seeds
-from skae._learning._training import Surroundings, train
-from skae._model import Model
+from skae._learning._recipe import Recipe, Seeds, draw_seeds
+from skae._learning._training import Surroundings, Training, train
+from skae._model import AnyModel, AveragedModel, Model
 from skae._scoring._forward import (
     OUTPUT_RANGES,
     Architecture,
@@ -27,7 +27,7 @@ from skae._scoring._neighbors import choose_neighborhood
 from skae._scoring._surprise import compute_misses
 from skae._tables._checks import warn_of_columns, warn_of_sentinels
 from skae._tables._moments import compute_moments
-from skae._tables._reading import WeightedTable
+from skae._tables._reading import WeightedTable, take_rows
 from skae._tables._sample import Stream, take_sample
 from skae._tables._scaling import ScaledRows, Scaling, find_limit, scale_rows
 from skae._tables._weighting import none_if_equal
@@ -36,7 +36,7 @@ from skae._tables._weighting import none_if_equal
 class Learnt(NamedTuple):
     """A Model, and the losses on the way to it."""
 
-    model: Model
+    model: AnyModel
     loss_curve: list[float]
     validation_loss_curve: list[float] | None
 
@@ -51,38 +51,76 @@ def learn(
     seeds: Seeds,
     score_method: str,
     surroundings: Surroundings,
-    past: Model | None = None,
+    past: AnyModel | None = None,
+    folds: NDArray[np.intp] | None = None,
 ) -> Learnt:
     """Scale rows, train networks on them, and take the score's statistics.
 
-    With a `past` Model the networks go on from its weights, at a constant rate.
+    With a `past` Model the networks go on from its weights, at a constant rate. With
+    the fold of each row, there is a Model for each fold, of the rows of the others.
     """
     rows = _scale(table, recipe)
-    architecture = recipe.plan_architecture(rows.scaling.layout)
-    start = _choose_start(architecture, rows.scaling, seeds, past)
     if past is not None:
         recipe = recipe._replace(learning_rate_schedule="constant")
-    recipe = recipe.settle(rows.shape[0], table.n_samples)
+    parts: Iterable[tuple[ScaledRows, Seeds]] = [(rows, seeds)]
+    if folds is not None:
+        parts = _leave_out_folds(table, recipe, seeds, folds)
+    models, trainings = [], []
+    for part, own_seeds in parts:
+        settled = recipe.settle(part.shape[0], table.n_samples)
+        model, own_trainings = _learn_rows(
+            part, settled, own_seeds, score_method, surroundings, past
+        )
+        models.append(model)
+        trainings += own_trainings
+    loss_curve = _average([training.loss_curve for training in trainings])
+    if recipe.early_stopping and not all(t.ended_by_itself for t in trainings):
+        warnings.warn(
+            f"Early stopping did not end the training within epochs={len(loss_curve)}; "
+            "the held-out loss may still be falling. Increase epochs.",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
+    curves = [t.validation_loss_curve for t in trainings if t.validation_loss_curve]
+    return Learnt(
+        models[0] if folds is None else AveragedModel(tuple(models)),
+        loss_curve,
+        _average(curves) if curves else None,
+    )
+
+
+def _leave_out_folds(
+    table: WeightedTable, recipe: Recipe, seeds: Seeds, folds: NDArray[np.intp]
+) -> Iterator[tuple[ScaledRows, Seeds]]:
+    """For each fold the rows of the others, by their own scaling, and seeds."""
+    rng = np.random.RandomState([seeds.calibration, 1])
+    for fold in range(folds.max() + 1):
+        (others,) = np.nonzero(folds != fold)
+        X, weights = take_rows(table.X, others), table.weights[others]
+        rows = scale_rows(table._replace(X=X, weights=weights), recipe.scaling)
+        yield rows, draw_seeds(rng, len(seeds.weights))
+
+
+def _learn_rows(
+    rows: ScaledRows,
+    recipe: Recipe,
+    seeds: Seeds,
+    score_method: str,
+    surroundings: Surroundings,
+    past: AnyModel | None,
+) -> tuple[Model, list[Training]]:
+    """A Model of rows by a settled recipe, and the trainings, or what a cache has."""
+    architecture = recipe.plan_architecture(rows.scaling.layout)
+    start = _choose_start(architecture, rows.scaling, seeds, past)
     train_or_recall = train
     if not surroundings.callbacks:
         memory = check_memory(surroundings.memory)
         train_or_recall = memory.cache(train, ignore=["surroundings"])
     trainings = train_or_recall(recipe, rows, start, seeds, surroundings)
-    if recipe.early_stopping and not all(t.ended_by_itself for t in trainings):
-        warnings.warn(
-            f"Early stopping did not end the training within epochs={recipe.epochs}; "
-            "the held-out loss may still be falling. Increase epochs.",
-            ConvergenceWarning,
-            stacklevel=4,
-        )
     weights = [training.weights for training in trainings]
     sample = take_sample(rows, seeds.sample)
-    curves = [t.validation_loss_curve for t in trainings if t.validation_loss_curve]
-    return Learnt(
-        _make_model(architecture, weights, sample, score_method, seeds.sample),
-        _average([training.loss_curve for training in trainings]),
-        _average(curves) if curves else None,
-    )
+    model = _make_model(architecture, weights, sample, score_method, seeds.sample)
+    return model, trainings
 
 
 def learn_part(
@@ -91,15 +129,17 @@ def learn_part(
     seeds: Seeds,
     score_method: str,
     surroundings: Surroundings,
-    past: Model | None,
+    past: AnyModel | None,
     stream: Stream,
 ) -> tuple[Learnt, Stream]:
     """Make one pass over the rows of a part, at a constant rate; the stream after it.
 
     The networks go on from those of the `past` Model and the optimizers from their
     states in the stream. Scaling and statistics come from the stream's sample, or stay
-    those of the past while it has too few rows.
+    those of the past while it has too few rows. Of the Models of several folds, the
+    first goes on.
     """
+    past = None if past is None else past.members[0]
     sample = None
     if stream.sample is not None:
         named = stream.sample._replace(
@@ -164,7 +204,7 @@ def _warn_if_out_of_reach(rows: ScaledRows, recipe: Recipe) -> None:
 
 
 def _choose_start(
-    architecture: Architecture, scaling: Scaling, seeds: Seeds, past: Model | None
+    architecture: Architecture, scaling: Scaling, seeds: Seeds, past: AnyModel | None
 ) -> list[list[NDArray[np.float32]]]:
     """The weights that the training of each network starts from."""
     if past is None:
@@ -173,6 +213,7 @@ def _choose_start(
             draw_initial_weights(architecture, frequencies, seed)
             for seed in seeds.weights
         ]
+    past = past.members[0]  # of several folds
     before = past.architecture._asdict() | {"n_estimators": len(past.weights)}
     now = architecture._asdict() | {"n_estimators": len(seeds.weights)}
     for name, value in now.items():

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skae._learning._tensorflow import import_keras
-from skae._model import Model
+from skae._model import AnyModel, Model
 from skae._scoring._forward import Activation, Architecture
 from skae._tables._scaling import Scaling
 
@@ -72,72 +72,95 @@ def build_training_model(
     return model
 
 
-_keras_models: WeakKeyDictionary[Model, dict[str, keras.Model]] = WeakKeyDictionary()
+_keras_models: WeakKeyDictionary[AnyModel, dict[str, keras.Model]] = WeakKeyDictionary()
 
 
-def get_keras_models(model: Model) -> dict[str, keras.Model]:
+def get_keras_models(model: AnyModel) -> dict[str, keras.Model]:
     """The autoencoder, its encoder and its decoder, built when first asked for."""
     import_keras()  # raises in a forked child, where models of the parent would wait
     models = _keras_models.get(model)
     if models is None:
-        models = _build_models_in_user_units(
-            model.architecture, model.weights, model.scaling
-        )
+        models = _build_models_in_user_units(model.members)
     return _keras_models.setdefault(model, models)  # all that have it, have the same
 
 
-def _build_models_in_user_units(
-    architecture: Architecture,
-    networks: Sequence[Sequence[NDArray[np.float32]]],
-    scaling: Scaling,
-) -> dict[str, keras.Model]:
+def _build_models_in_user_units(members: Sequence[Model]) -> dict[str, keras.Model]:
     """Three models that share their layers, by name.
 
     Of several networks the codes are concatenated and the outputs averaged.
     """
     keras = import_keras()
-    n_encoder, n_codes = architecture.n_encoder_layers, architecture.n_codes
-    rows = keras.Input((architecture.n_features,), dtype="float64", name="rows")
-    codes = keras.Input((len(networks) * n_codes,), dtype="float64", name="codes")
-    to_scaled, to_user_units = _make_scaling(scaling)
-    scaled_rows = to_scaled(rows)
-    member_codes: list[Any] = []
-    reconstructions: list[Any] = []
-    decoded: list[Any] = []
-    for i, weights in enumerate(networks):
-        prefix = f"network_{i + 1}_" if len(networks) > 1 else ""
-        # Where clones start; the seed spares the global generators.
-        initializer = keras.initializers.GlorotUniform(seed=i)
-        layers = _make_dense_layers(architecture, prefix, initializer)
-        member_codes.append(_chain(layers[:n_encoder], scaled_rows))
-        own_codes = codes[:, i * n_codes : (i + 1) * n_codes]
-        for given, outputs in (
-            (member_codes[-1], reconstructions),
-            (own_codes, decoded),
-        ):
-            chained = _chain(layers[n_encoder:], given)
-            outputs.append(_activate_numbers(architecture, chained))
-        for layer, kernel, bias in zip(
-            layers, weights[::2], weights[1::2], strict=True
-        ):
-            layer.set_weights([kernel, bias])
-
-    def average(outputs: list[Any], name: str) -> Any:
-        if len(outputs) == 1:
-            return outputs[0]
-        return keras.layers.Average(dtype="float64", name=name)(outputs)
-
-    joined_codes = member_codes[0]
-    if len(networks) > 1:
-        concatenate = keras.layers.Concatenate(dtype="float32", name="all_codes")
-        joined_codes = concatenate(member_codes)
-    reconstruction = to_user_units(average(reconstructions, "average_reconstruction"))
-    decoded_rows = to_user_units(average(decoded, "average_decoded"))
+    n_features = members[0].architecture.n_features
+    n_codes = [member.n_codes for member in members]
+    rows = keras.Input((n_features,), dtype="float64", name="rows")
+    codes = keras.Input((sum(n_codes),), dtype="float64", name="codes")
+    ends = np.cumsum(n_codes)
+    built = [
+        _build_member(
+            member,
+            rows,
+            codes[:, end - member.n_codes : end] if len(members) > 1 else codes,
+            f"fold_{i + 1}_" if len(members) > 1 else "",
+        )
+        for i, (member, end) in enumerate(zip(members, ends, strict=True))
+    ]
+    member_codes, reconstructions, decoded = zip(*built, strict=True)
+    joined_codes = _join(member_codes, "codes_of_folds")
+    reconstruction = _average(reconstructions, "average_of_folds")
+    decoded_rows = _average(decoded, "average_decoded_of_folds")
     return {
         "encoder": keras.Model(rows, joined_codes, name="encoder"),
         "decoder": keras.Model(codes, decoded_rows, name="decoder"),
         "autoencoder": keras.Model(rows, reconstruction, name="autoencoder"),
     }
+
+
+def _build_member(
+    model: Model, rows: Any, codes: Any, prefix: str
+) -> tuple[Any, Any, Any]:
+    """Codes and reconstructions of rows, and rows decoded from codes."""
+    keras = import_keras()
+    architecture, networks = model.architecture, model.weights
+    n_encoder, n_codes = architecture.n_encoder_layers, architecture.n_codes
+    to_scaled, to_user_units = _make_scaling(model.scaling, prefix)
+    scaled_rows = to_scaled(rows)
+    own_codes: list[Any] = []
+    reconstructions: list[Any] = []
+    decoded: list[Any] = []
+    for i, weights in enumerate(networks):
+        name = f"{prefix}network_{i + 1}_" if len(networks) > 1 else prefix
+        # Where clones start; the seed spares the global generators.
+        initializer = keras.initializers.GlorotUniform(seed=i)
+        layers = _make_dense_layers(architecture, name, initializer)
+        own_codes.append(_chain(layers[:n_encoder], scaled_rows))
+        given = own_codes[-1], codes[:, i * n_codes : (i + 1) * n_codes]
+        for inputs, outputs in zip(given, (reconstructions, decoded), strict=True):
+            chained = _chain(layers[n_encoder:], inputs)
+            outputs.append(_activate_numbers(architecture, chained))
+        for layer, kernel, bias in zip(
+            layers, weights[::2], weights[1::2], strict=True
+        ):
+            layer.set_weights([kernel, bias])
+    return (
+        _join(own_codes, f"{prefix}all_codes"),
+        to_user_units(_average(reconstructions, f"{prefix}average_reconstruction")),
+        to_user_units(_average(decoded, f"{prefix}average_decoded")),
+    )
+
+
+def _average(outputs: Sequence[Any], name: str) -> Any:
+    """The mean of what several networks or models give."""
+    if len(outputs) == 1:
+        return outputs[0]
+    return import_keras().layers.Average(dtype="float64", name=name)(list(outputs))
+
+
+def _join(codes: Sequence[Any], name: str) -> Any:
+    """Codes side by side."""
+    if len(codes) == 1:
+        return codes[0]
+    concatenate = import_keras().layers.Concatenate(dtype="float32", name=name)
+    return concatenate(list(codes))
 
 
 def make_keras_activation(activation: Activation) -> Callable[[NDArray], NDArray]:
@@ -190,7 +213,9 @@ def _activate_numbers(architecture: Architecture, outputs: Any) -> Any:
     return layers.Concatenate(dtype="float32")(parts)
 
 
-def _make_scaling(scaling: Scaling) -> tuple[keras.Model, keras.Model]:
+def _make_scaling(
+    scaling: Scaling, prefix: str = ""
+) -> tuple[keras.Model, keras.Model]:
     """Two layers in float64: from the user's units to the network's, and back.
 
     The numbers are constants of the graph: no training moves them, and clones and files
@@ -214,8 +239,8 @@ def _make_scaling(scaling: Scaling) -> tuple[keras.Model, keras.Model]:
         ]
         unscaled = keras.ops.concatenate([unscaled, *blocks] if p else blocks, axis=1)
     return (
-        keras.Model(rows, scaled, name="scale"),
-        keras.Model(outputs, unscaled, name="unscale"),
+        keras.Model(rows, scaled, name=f"{prefix}scale"),
+        keras.Model(outputs, unscaled, name=f"{prefix}unscale"),
     )
 
 

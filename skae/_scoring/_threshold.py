@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from numbers import Real
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammainccinv, ndtri
+from sklearn.exceptions import NotFittedError
 
 from skae._tables._reading import Table, WeightedTable, Weights, take_rows
 from skae._tables._weighting import merge_rows, none_if_equal
+
+if TYPE_CHECKING:
+    from skae._model import AnyModel
 
 # Without a promised rate, a p-value as small as this must at least be possible.
 COARSEST_P_VALUE = 0.1
@@ -198,6 +203,40 @@ def compute_p_values(
     return p_values
 
 
+def compute_cross_p_values(
+    scores: Sequence[NDArray[np.float64]],
+    calibration_scores: NDArray[np.float64],
+    folds: NDArray[np.intp],
+) -> NDArray[np.float64]:
+    """The same, each calibration score being compared with that by its own network.
+
+    There are scores of the rows by the network of each fold.
+
+    Source: Vovk (2015), "Cross-conformal predictors", Annals of Mathematics and
+    Artificial Intelligence 74, 9-28.
+    """
+    n_lower = np.zeros(len(scores[0]))
+    for fold, own_scores in enumerate(scores):
+        others = calibration_scores[folds == fold]
+        n_lower += np.searchsorted(others, own_scores, side="right")
+    return (1 + n_lower) / (1 + len(calibration_scores))
+
+
+def check_calibrated(
+    scores: NDArray[np.float64] | None, name: str
+) -> NDArray[np.float64]:
+    """The calibration scores, or an error if the detector of this name has none."""
+    if scores is None:
+        raise NotFittedError(
+            f"This {name} is fitted but not calibrated, and p_values compares rows "
+            "with calibration scores. Call calibrate(X) with normal rows that fit has "
+            "not seen, or set calibration_fraction, for example to 0.2, or "
+            "calibration_cv, for example to 5, before fit. (partial_fit forgets a "
+            "calibration.)"
+        )
+    return scores
+
+
 def count_needed_rows(rate: float | None) -> int:
     """The smallest n for which the smallest p-value, 1 / (n + 1), is at most `rate`."""
     rate = COARSEST_P_VALUE if rate is None else max(rate, SMALLEST_RATE)
@@ -208,10 +247,74 @@ def count_needed_rows(rate: float | None) -> int:
 
 
 class CalibrationRows(NamedTuple):
-    """Rows whose scores set the threshold, and how often each of them counts."""
+    """Rows whose scores set the threshold, and how often each of them counts.
+
+    They have been held back from all networks, or each from those of its fold.
+    """
 
     X: Table
     counts: NDArray[np.int64]
+    folds: NDArray[np.intp] | None = None
+
+
+def check_folds(
+    calibration_cv: int | None, calibration_fraction: float, warm_start: bool
+) -> None:
+    """Raise if there are folds beside what they exclude."""
+    if calibration_cv is None:
+        return
+    if calibration_fraction:
+        raise ValueError(
+            f"calibration_cv={calibration_cv!r} calibrates on all rows, each scored by "
+            f"networks that have not seen it, and calibration_fraction="
+            f"{calibration_fraction!r} on some that no network has seen. Set "
+            "calibration_fraction=0, or calibration_cv=None."
+        )
+    if warm_start:
+        raise ValueError(
+            f"calibration_cv={calibration_cv!r} trains networks that have not seen the "
+            "rows of a fold, but with warm_start=True they go on from weights that may "
+            "have been trained on them. Set calibration_cv=None and call calibrate "
+            "with rows that no fit has seen, or set warm_start=False."
+        )
+
+
+def choose_calibration_rows(
+    table: WeightedTable,
+    calibration_fraction: float,
+    calibration_cv: int | None,
+    contamination: float | str,
+    seed: int,
+    goes_on: bool,
+) -> tuple[WeightedTable, CalibrationRows | None]:
+    """Rows to fit on, and those that calibrate, if any do: some, or all by folds."""
+    if calibration_cv is None:
+        return hold_back(table, calibration_fraction, contamination, seed, goes_on)
+    return table, assign_folds(table, calibration_cv, contamination, seed)
+
+
+def assign_folds(
+    table: WeightedTable, n_folds: int, contamination: float | str, seed: int
+) -> CalibrationRows:
+    """All rows, each distinct one in one of the folds, which have as many of them."""
+    n_rows, n_samples = table.X.shape[0], table.weights.sum()
+    parameter = f"calibration_cv={n_folds!r}"
+    _check_counts(table.weights, n_samples, "calibration_cv", None)
+    if n_rows < n_folds:
+        raise ValueError(
+            f"{parameter} needs a row for each fold, and equal rows count once: of "
+            f"n_samples={n_samples:.0f} row(s), {n_rows} are distinct. Pass more "
+            "distinct rows, or lower calibration_cv."
+        )
+    n_needed = _count_needed_rows_for(contamination)
+    if n_samples < n_needed:
+        raise ValueError(
+            f"With contamination={contamination!r}, {parameter} needs at least "
+            f"{n_needed} rows, all of which calibrate; there are n_samples="
+            f"{n_samples:.0f}. Pass more rows, or raise contamination."
+        )
+    folds = np.random.default_rng(seed).permutation(np.arange(n_rows) % n_folds)
+    return CalibrationRows(table.X, table.weights.astype(np.int64), folds)
 
 
 def hold_back(
@@ -237,11 +340,9 @@ def hold_back(
         )
     weights = table.weights
     n_samples = weights.sum()
-    _check_counts(weights, n_samples)
+    _check_counts(weights, n_samples, "calibration_fraction", 0)
     n_held_back = math.ceil(calibration_fraction * n_samples)
-    n_needed = count_needed_rows(
-        None if contamination == "auto" else float(contamination)
-    )
+    n_needed = _count_needed_rows_for(contamination)
     if not n_needed <= n_held_back < n_samples:
         raise ValueError(
             f"With contamination={contamination!r}, calibration_fraction must hold "
@@ -263,30 +364,74 @@ def hold_back(
     )
 
 
-def _check_counts(weights: NDArray[np.float64], n_samples: float) -> None:
-    """Raise if weights are not numbers of rows."""
+def _count_needed_rows_for(contamination: float | str) -> int:
+    """How many rows a threshold by calibration needs."""
+    return count_needed_rows(None if contamination == "auto" else float(contamination))
+
+
+def _check_counts(
+    weights: NDArray[np.float64], n_samples: float, parameter: str, unset: int | None
+) -> None:
+    """Raise if weights are not numbers of rows, as a parameter needs them."""
     fractional = weights[weights != np.rint(weights)]
     if len(fractional) or n_samples >= 1e9:
         found = f"add up to {n_samples:g}"
         if len(fractional):
             found += f", and one is {fractional[0]:g}"
         raise ValueError(
-            "With calibration_fraction > 0, sample_weight must say how often a row was "
-            "seen, in whole numbers that add up to less than 1e9: a p-value counts "
-            f"rows. The weights {found}. Set calibration_fraction=0 and call calibrate "
-            "with other rows after fit."
+            f"With {parameter}, sample_weight must say how often a row was seen, in "
+            "whole numbers that add up to less than 1e9: a p-value counts rows. The "
+            f"weights {found}. Set {parameter}={unset} and call calibrate with other "
+            "rows after fit."
         )
 
 
-def compute_calibrated_offset(
-    calibration_scores: NDArray[np.float64],
+class Line(NamedTuple):
+    """A threshold, and the sorted scores that promise it, if any do.
+
+    Each comes from the network of a fold, if there are folds.
+    """
+
+    offset: float
+    calibration_scores: NDArray[np.float64] | None = None
+    folds: NDArray[np.intp] | None = None
+
+
+def draw_line(
+    model: AnyModel,
+    table: WeightedTable,
+    calibration: CalibrationRows | None,
     contamination: float | str,
-    n_columns: int | None,
-) -> float:
-    """The threshold by the scores of held-back rows; a float is the promised rate."""
+) -> Line:
+    """The threshold by the scores of the rows, or of those that calibrate.
+
+    By the latter, a float `contamination` is the promised rate.
+    """
+    n_columns = table.X.shape[1] if model.score_method == "neighbors" else None
+    if calibration is None:
+        scores, weights = model.score(table.X), table.weights
+        return Line(compute_offset(scores, contamination, weights, n_columns))
+    X, counts, folds = calibration
+    scores = model.score(X) if folds is None else _score_unseen(model, X, folds)
+    order = np.argsort(scores, kind="stable")
+    order = np.repeat(order, counts[order])
+    scores = scores[order]
     if contamination == "auto":
-        return compute_offset(calibration_scores, "auto", n_columns=n_columns)
-    return compute_conformal_offset(calibration_scores, float(contamination))
+        offset = compute_offset(scores, "auto", n_columns=n_columns)
+    else:
+        offset = compute_conformal_offset(scores, float(contamination))
+    return Line(offset, scores, None if folds is None else folds[order])
+
+
+def _score_unseen(
+    model: AnyModel, X: Table, folds: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """The score of each row by the member that has not seen the rows of its fold."""
+    scores = np.empty(X.shape[0])
+    for fold, member in enumerate(model.members):
+        (rows,) = np.nonzero(folds == fold)
+        scores[rows] = member.score(take_rows(X, rows))
+    return scores
 
 
 def check_false_alarm_rate(false_alarm_rate: float | None, n_samples: int) -> None:

@@ -81,6 +81,19 @@ def test_scaling_networks_score_and_threshold_are_in_the_graph(
     assert_onnx_agrees(detector.fit(correlated_rows / unit), rows / unit)
 
 
+@pytest.mark.parametrize("n_folds", [3, 11])
+@pytest.mark.parametrize("score_method", ["neighbors", "reconstruction"])
+def test_networks_of_folds_are_averaged_in_the_graph(
+    score_method, n_folds, make_detector, correlated_rows, rows
+):
+    detector = make_detector(
+        calibration_cv=n_folds, score_method=score_method, contamination=0.1
+    ).fit(correlated_rows)
+    assert_onnx_agrees(detector, rows)
+    labels, scores = run_onnx(detector, np.full((1, 5), np.inf))
+    assert labels == [-1] and -np.inf < scores[0] < -1e308
+
+
 def test_output_activation_converts(make_detector, correlated_rows, rows):
     detector = make_detector(
         output_activation="sigmoid", scaling="minmax", contamination=0.1

@@ -61,8 +61,9 @@ def load_edited(tmp_path, saved):
         {"hidden_layer_sizes": 3, "scaling": None, "contamination": 0.2},
         {"hidden_layer_sizes": (9, 7, 5, 1), "scaling": "robust", "activation": "gelu"},
         {"activation": "hard_tanh", "output_activation": "log_softmax"},
+        {"calibration_cv": 3, "score_method": "neighbors", "n_estimators": 2},
     ],
-    ids=["plain", "ensemble", "early stopping", "one layer", "deep", "Keras scores"],
+    ids="plain ensemble early one-layer deep scored-by-Keras folds".split(),
 )
 @pytest.mark.parametrize("kind", ["array", "frame"])
 def test_what_is_loaded_is_what_was_saved(
@@ -413,19 +414,73 @@ def test_nothing_that_a_file_names_is_imported(tmp_path, load_edited, monkeypatc
     assert "stranger" not in sys.modules
 
 
+@pytest.fixture(scope="session")
+def of_folds(tmp_path_factory, make_detector, correlated_rows):
+    """The bytes of a saved detector with folds."""
+    detector = make_detector(calibration_cv=3, score_method="neighbors")
+    path = tmp_path_factory.mktemp("saved") / "of_folds.skae"
+    skae.save(detector.fit(correlated_rows[:20]), path)
+    return path.read_bytes()
+
+
 @pytest.mark.parametrize("file_format", [3, 4])
 @pytest.mark.parametrize("kind", corruption.KINDS)
 def test_corrupted_file_is_refused_or_a_working_detector_and_takes_little_memory(
-    kind, file_format, tmp_path
+    kind, file_format, tmp_path, of_folds
 ):
     content = (FIXTURES / f"detector_format_{file_format}.skae").read_bytes()
     rng = np.random.default_rng(0)
-    for _ in range(10):
+    for i in range(15):
         path = tmp_path / "corrupted.skae"
-        corrupted = corruption.KINDS[kind](rng, content)
+        corrupted = corruption.KINDS[kind](rng, content if i < 10 else of_folds)
         path.write_bytes(corrupted)
         _, peak = corruption.load_and_use(path)
         assert peak < 2 * len(corrupted) + 2**24
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda arrays: arrays.pop("fold_3/_pivot"), "'_pivot' is missing"),
+        (lambda arrays: arrays.pop("_calibration_folds"), None),
+        (lambda arrays: arrays.pop("calibration_scores_"), "_calibration_folds must"),
+        (lambda a: a.update({"fold_3/offset_": a["_pivot"]}), "'offset_' is unknown"),
+        (lambda a: a.update({"fold_9/_pivot": a["_pivot"]}), "'fold_9' is unknown"),
+        (
+            lambda arrays: arrays.update(_calibration_folds=np.full(20, 3.0)),
+            "_calibration_folds must tell which of 3",
+        ),
+        (
+            lambda arrays: arrays.update(_calibration_folds=np.full(20, 0.5)),
+            "_calibration_folds must hold whole numbers",
+        ),
+        (
+            lambda a: a.update(
+                {"fold_2/_weights": np.repeat(a["_weights"], 2, axis=0)}
+            ),
+            "networks of all folds",
+        ),
+    ],
+)
+def test_folds_that_no_fit_would_leave_are_an_error(
+    change, message, tmp_path, of_folds
+):
+    header, content = corruption.split(of_folds)
+    arrays = {
+        name: np.frombuffer(content[name], dtype).reshape(shape)
+        for name, (dtype, shape) in header["arrays"].items()
+    }
+    change(arrays)
+    header["arrays"] = {n: [a.dtype.str, list(a.shape)] for n, a in arrays.items()}
+    path = tmp_path / "edited.skae"
+    path.write_bytes(
+        corruption.join(header, {n: a.tobytes() for n, a in arrays.items()})
+    )
+    if message is None:
+        assert len(skae.load(path).calibration_scores_) == 20
+    else:
+        with pytest.raises(ValueError, match=message):
+            skae.load(path)
 
 
 @pytest.mark.slow

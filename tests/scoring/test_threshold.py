@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from skae import AutoencoderOutlierDetector
 from skae._scoring._threshold import (
     compute_conformal_offset,
+    compute_cross_p_values,
     compute_offset,
     compute_p_values,
     count_needed_rows,
@@ -145,6 +146,18 @@ def test_flagged_are_the_scores_with_a_p_value_of_at_most_the_rate(n_rows, numer
         if 1 / (n_rows + 1) <= rate < 1:
             offset = compute_conformal_offset(calibration_scores, rate)
             np.testing.assert_array_equal(scores < offset, p_values <= rate)
+
+
+def test_cross_p_value_compares_the_scores_by_each_network_with_its_own_fold():
+    calibration_scores = np.array([-3.0, -2.0, -2.0, -1.0])
+    folds = np.array([0, 1, 0, 1])
+    scores = [np.array([-4.0, -2.0, 0.0]), np.array([-1.5, -2.5, -1.0])]
+    p_values = compute_cross_p_values(scores, calibration_scores, folds)
+    np.testing.assert_array_equal(p_values, np.array([2, 3, 5]) / 5)
+    np.testing.assert_array_equal(  # networks that agree
+        compute_cross_p_values([scores[0]] * 2, calibration_scores, folds),
+        compute_p_values(scores[0], calibration_scores),
+    )
 
 
 def test_p_value_counts_ties_as_being_as_odd():

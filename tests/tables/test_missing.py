@@ -24,6 +24,7 @@ CONFIGURATIONS = [
     {"scaling": "minmax", "output_activation": "sigmoid"},
     {"early_stopping": True, "tol": 0.0, "n_iter_no_change": 2, "epochs": 500},
     {"calibration_fraction": 0.2, "contamination": 0.1},
+    {"calibration_cv": 3, "score_method": "neighbors"},
 ]
 
 

@@ -70,6 +70,7 @@ def test_each_format_is_fitted_and_scored_like_dense_rows(
         {"scaling": None},
         {"early_stopping": True, "tol": 0.0, "n_iter_no_change": 2, "epochs": 500},
         {"calibration_fraction": 0.3},
+        {"calibration_cv": 3},
         {"n_estimators": 2, "score_method": "neighbors"},
         {"masking": 1.0, "learning_rate_schedule": "cosine"},
     ],

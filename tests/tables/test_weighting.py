@@ -23,6 +23,7 @@ CONFIGURATIONS = [
     {"masking": 1.0, "score_method": "neighbors", "contamination": 0.1},
     {"early_stopping": True, "n_iter_no_change": 2},
     {"calibration_fraction": 0.3, "contamination": 0.1},
+    {"calibration_cv": 3, "contamination": 0.1},
     {"scaling": "robust", "n_estimators": 2},
     {"scaling": "minmax", "output_activation": "sigmoid"},
     {"optimizer": "rmsprop", "loss": "mean_absolute_error", "scaling": None},
