@@ -151,7 +151,9 @@ def _check_divisors(array: NDArray) -> None:
 
 def _check_weights(array: NDArray) -> None:
     _check_divisors(array)
-    if not np.isfinite(array.sum()):
+    with np.errstate(over="ignore"):
+        total = array.sum()
+    if not np.isfinite(total):
         raise ValueError("must add up to a finite number")
 
 
@@ -220,8 +222,8 @@ def _pack_categories(categories: Sequence[list[Any] | None]) -> NDArray[np.uint8
 
 def _unpack_categories(array: NDArray[np.uint8], plan: Plan) -> list[list[Any]]:
     """The categories of each column that has some."""
-    n_units, is_end = plan.architecture.n_logits, array == ord("\n")
-    if np.count_nonzero(is_end) != n_units or not is_end[-1]:
+    n_units, end = plan.architecture.n_logits, ord("\n")
+    if np.count_nonzero(array == end) != n_units or array[-1] != end:
         raise ValueError(f"must hold {n_units} lines")
     columns: list[list[Any]] = [[]]
     for line in io.BytesIO(array):  # type: ignore[arg-type]

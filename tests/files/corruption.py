@@ -189,6 +189,27 @@ def edit_numbers(rng, content):
     return join(header, arrays)
 
 
+def edit_categories(rng, content):
+    """Replace, leave out, add or exchange lines of the categories, if there are any."""
+    header, arrays = split(content)
+    lines = arrays.get("categories_", b"").split(b"\n")[:-1]
+    for _ in range(rng.integers(1, 4)):
+        odd = json.dumps(ODD_VALUES[rng.integers(len(ODD_VALUES))]).encode()
+        place, other = rng.integers(len(lines) + 1, size=2)
+        action = rng.integers(4)
+        if action == 0:
+            lines[place : place + 1] = [odd]
+        elif action == 1:
+            del lines[place : place + 1]
+        elif action == 2:
+            lines.insert(place, odd)
+        else:
+            lines.insert(place, lines.pop(other) if other < len(lines) else odd)
+    arrays["categories_"] = b"".join(line + b"\n" for line in lines)
+    header["arrays"]["categories_"] = ["|u1", [len(arrays["categories_"])]]
+    return join(header, arrays)
+
+
 def make_another(rng, content):
     """Another network, of random weights, in a file that is right in every respect."""
     header, _ = split(content)
@@ -329,6 +350,7 @@ KINDS = {
     "arrays swapped, checksum right": swap_arrays,
     "arrays resized, checksum right": resize_arrays,
     "numbers edited, checksum right": edit_numbers,
+    "categories edited, checksum right": edit_categories,
     "another network": make_another,
     "bombs, checksum right": make_bomb,
     "many networks, checksum right": pack_many_networks,
