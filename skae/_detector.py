@@ -39,7 +39,6 @@ from skae._model import LOWEST_SCORE, make_model
 from skae._scoring import _diagnosis as diagnosis
 from skae._scoring._ranking import compute_area
 from skae._scoring._threshold import (
-    CalibrationRows,
     Line,
     check_calibrated,
     check_false_alarm_rate,
@@ -187,7 +186,8 @@ default=None
         "from_dtype", which takes the columns of a frame whose dtype is category,
         string, object (if it holds text or booleans) or boolean. With None, text is an
         error. A category may be text, a number or a boolean; one that `fit` has not
-        seen is evidence, not an error. See Notes.
+        seen is evidence, not an error. See Notes. Where `warm_start` or `partial_fit`
+        goes on, the columns and their units stay what they were.
 
     contamination : float or "auto", default="auto"
         Where the threshold lies. A float in (0, 0.5] is the share of the rows given to
@@ -277,8 +277,9 @@ default=None
         NaN for a row with a missing cell. With categories it works on encoded rows, the
         columns of numbers followed by a block of units for each other column (1 for the
         category, as in `categories_`, the last unit for all others), and gives back
-        their probabilities. Like the next two it is built from the stored
-        weights when first asked for, and training it does not change the scores.
+        their probabilities, the column itself being shown to it. Like the next two it
+        is built from the stored weights when first asked for, and training it does not
+        change the scores.
 
     encoder_ : keras.Model
         Its first half: ``encoder_(X)`` is ``transform(X)``, with categories of encoded
@@ -352,8 +353,9 @@ default=None
 
     With p_j the probabilities that the network gives to the categories of column j
     while that column is hidden from it, and every fourth column of categories with it,
-    f_j their frequencies and H(f_j) = -sum f_j log f_j, what is missed of a category c
-    is its surprise, which takes the place of z_j - net(z)_j, in units of t::
+    f_j their frequencies and H(f_j) = -sum f_j log f_j, at least 0.01, what is missed
+    of a category c is its surprise, which takes the place of z_j - net(z)_j, in units
+    of t::
 
         -log(0.999 p_j(c) + 0.001 f_j(c)) / H(f_j)
 
@@ -596,6 +598,8 @@ default=None
         if self.warm_start and hasattr(self, "_model"):
             blank.categories_, past = self.categories_, self._model
         table = self._read(X, sample_weight, seen_by=blank)
+        if past is None and not self.calibration_fraction:
+            blank.categories_, table, _ = keep_frequent(blank.categories_, table)
         seeds = draw_seeds(check_random_state(self.random_state), self.n_estimators)
         table, calibration = choose_calibration_rows(
             table,
@@ -605,8 +609,10 @@ default=None
             seeds.calibration,
             goes_on=past is not None,
         )
-        if past is None:
-            table, calibration = blank._keep_frequent(table, calibration)
+        if self.calibration_fraction:
+            blank.categories_, table, calibration = keep_frequent(
+                blank.categories_, table, calibration
+            )
         recipe, surroundings = self._prepare(callbacks)
         method, folds = self.score_method, calibration and calibration.folds
         learnt = learn(table, recipe, seeds, method, surroundings, past, folds)
@@ -693,7 +699,7 @@ default=None
         seen_by = self._make_blank() if past is None else self
         table = self._read(X, sample_weight, seen_by)
         if past is None:
-            table, _ = seen_by._keep_frequent(table, None)
+            seen_by.categories_, table, _ = keep_frequent(seen_by.categories_, table)
         stream = getattr(self, "_stream", None) or self._start_stream(table)
         seeds = draw_seeds(stream.make_rng(), self.n_estimators)
         stream = add_rows(stream, table, seeds.sample)
@@ -728,19 +734,8 @@ default=None
         observed = find_observed(X, stacklevel=5)
         rows = merge_rows(take_rows(X, observed), weights[observed])
         kinds, layout = seen_by._column_kinds, make_layout(seen_by.categories_)
-        return WeightedTable(*rows, seen_by._names, kinds, n_samples, layout)
-
-    def _keep_frequent(
-        self, table: WeightedTable, calibration: CalibrationRows | None
-    ) -> tuple[WeightedTable, CalibrationRows | None]:
-        """Rows in the codes of the categories that are frequent in the table."""
-        if self.categories_ is None:
-            return table, calibration
-        others = [] if calibration is None else [calibration.X]
-        self.categories_, table, others = keep_frequent(self.categories_, table, others)
-        if calibration is not None:
-            calibration = calibration._replace(X=others[0])
-        return table, calibration
+        names, counts = seen_by._names, (n_samples, len(observed))
+        return WeightedTable(*rows, names, kinds, *counts, layout)
 
     def _prepare(self, callbacks: Sequence[Any] | None) -> tuple[Recipe, Surroundings]:
         """What training depends on, and what it is given besides.
@@ -992,21 +987,23 @@ default=None
         """
         X = self._validate(X)
         weights = check_weights(sample_weight, X)
-        return compute_area(self._model.score, X, y, weights)
+        columns = self._model.layout.columns
+        return compute_area(self._model.score, X, y, weights, columns)
 
     def _validate(
         self, X: Input, seen_by: Self | None = None, must_be_finite: bool = True
     ) -> Table:
         """X as a table of numbers; fit has seen its columns, or `seen_by` sees them."""
         seen_by = seen_by or self
+        features, known = self.categorical_features, seen_by.categories_
         if seen_by is self:
             check_is_fitted(self)
-        if seen_by is self:  # or text in the wrong column would be the error
-            checks.check_names(X, self)
-        features = None if seen_by is self else self.categorical_features
-        X, kinds, categories = read_columns(X, features, seen_by.categories_)
+            features = None
+        checks.check_names(X, self, known)
+        X, kinds, categories = read_columns(X, features, known)
         X = validate_data(seen_by, X, reset=seen_by is not self, **VALIDATION)
         if seen_by is not self:
+            checks.check_width(X, known)
             seen_by._column_kinds, seen_by.categories_ = kinds, categories
         checks.check_kinds(X, kinds, seen_by._column_kinds, seen_by._names)
         if must_be_finite:
@@ -1025,7 +1022,7 @@ default=None
 
     def explain(
         self, X: Input, *, return_expected: bool = False
-    ) -> NDArray[np.float64] | tuple[NDArray[np.float64], NDArray[np.float64]]:
+    ) -> NDArray[np.float64] | tuple[NDArray[np.float64], NDArray]:
         """What each column adds to the anomaly of each row.
 
         One odd value spoils the reconstruction of other columns too, so that large
@@ -1105,7 +1102,7 @@ default=None
         """
         X = self._validate_observed(X)
         columns = diagnosis.check_columns(X, self._names, self._model.layout)
-        X = X[draw_sample(X.shape[0], X.shape[1], seed=0)]
+        X = X[draw_sample(X.shape[0], self._model.layout.n_units, seed=0)]
         scores, fresh_scores = self._model.score(X), self.calibration_scores_
         n_calibration_rows = 0 if fresh_scores is None else len(fresh_scores)
         if X_fresh is not None:
@@ -1140,7 +1137,7 @@ default=None
         X = self._validate(X)
         return self._model.encode(X)
 
-    def inverse_transform(self, Z: ArrayLike) -> NDArray[np.float64]:
+    def inverse_transform(self, Z: ArrayLike) -> NDArray:
         """The row that each code stands for, in the units of X.
 
         Parameters
@@ -1162,7 +1159,7 @@ default=None
             )
         return decode_columns(self._model.decode(Z), self.categories_)
 
-    def reconstruct(self, X: Input) -> NDArray[np.float64]:
+    def reconstruct(self, X: Input) -> NDArray:
         """What the network makes of each row, in the units of X.
 
         In a missing cell that is what the observed ones lead it to expect. Of a column

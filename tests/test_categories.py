@@ -202,6 +202,34 @@ def test_a_row_scores_the_same_in_any_company(detector, payments):
     np.testing.assert_array_equal(alone, scores[:20])
 
 
+def test_a_row_scores_the_same_in_any_company_with_many_columns_of_categories():
+    rng = np.random.RandomState(0)
+    X = np.hstack([rng.normal(size=(600, 2)), rng.randint(30, size=(600, 9))])
+    X[::7, 4] = np.nan
+    detector = make(categorical_features=range(2, 11), epochs=2).fit(X)
+    scores, shares = detector.score_samples(X), detector.explain(X)
+    for i in range(0, 600, 30):
+        row = X[i : i + 1]
+        assert detector.score_samples(row)[0] == scores[i]
+        np.testing.assert_array_equal(detector.explain(row)[0], shares[i])
+
+
+def test_a_column_of_identifiers_does_not_hide_that_rows_are_common():
+    X = pd.DataFrame({"a": ["x"] * 270 + ["y"] * 30, "b": ["p"] * 270 + ["q"] * 30})
+    named = X.assign(name=[f"n{i}" for i in range(300)])
+    assert (make().fit(named).score_samples(named) == 0).all()
+
+
+@pytest.mark.parametrize("weight", [1 / 300, 0.5, 1e12, 1e17])
+def test_weights_of_any_scale_keep_the_categories(payments, weight):
+    rows = payments.head(300).assign(country="de")
+    detector = make().fit(rows, sample_weight=np.full(300, weight))
+    assert detector.categories_[1] == ["card", "cash", "cheque", "wire"]
+    assert detector.categories_[4] == ["de"]
+    few = make().fit(rows[["means"]], sample_weight=np.full(300, weight))
+    assert few.categories_ == [["card", "cash", "cheque", "wire"]]
+
+
 # ----------------------------------------------------------------- kinds of tables
 
 
@@ -333,6 +361,30 @@ def test_warm_start_keeps_the_units(payments):
     detector.fit(payments[300:].assign(shop="new"))
     assert detector.categories_ == before
     assert np.isfinite(detector.score_samples(payments)).all()
+
+
+def test_warm_start_refuses_other_columns(payments):
+    detector = make(warm_start=True).fit(payments)
+    before = pickle.dumps(detector)
+    numbers = np.random.RandomState(0).randint(3, size=(100, 4)).astype(float)
+    other = make(warm_start=True, categorical_features=[3]).fit(numbers)
+    for rows in (np.hstack([numbers, numbers]), numbers[:, :3]):
+        with pytest.raises(ValueError, match="features, but the network to go on from"):
+            other.fit(rows)
+    for columns in (["amount", "means", "hour"], ["means", "amount", "hour", "shop"]):
+        with pytest.raises(ValueError, match="feature names should match"):
+            detector.fit(payments[columns])
+    assert pickle.dumps(detector) == before
+
+
+def test_columns_without_any_observed_cell(payments):
+    with pytest.warns(UserWarning, match="'amount', column 'hour'.*a later category"):
+        detector = make().fit(payments.assign(amount=np.nan, hour=np.nan))
+    assert np.isfinite(detector.score_samples(payments)).all()
+    gaps = payments.assign(means=pd.Series(np.nan, payments.index, dtype="str"))
+    with pytest.warns(UserWarning, match="no observed cell in column 'means'"):
+        detector = make(categorical_features=["means", "shop"]).fit(gaps)
+    assert (detector.explain(payments)[:, 1] == 0).all()
 
 
 def test_calibration_rows_do_not_choose_the_units(payments):

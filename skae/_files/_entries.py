@@ -23,6 +23,7 @@ from skae._tables._categories import FROM_DTYPE
 from skae._tables._columns import CATEGORY, KINDS
 from skae._tables._frequent import MAX_CATEGORIES, make_layout
 from skae._tables._layout import Layout
+from skae._tables._scaling import MIN_VARIANCE
 
 MAX_LAYERS = 2**14  # of all networks; a layer costs memory beside its weights
 FEATURES = {bool, int, str}  # what columns of categories are named by
@@ -389,10 +390,8 @@ def _check_blocks(entries: Mapping[str, Any], layout: Layout) -> None:
     totals, squares = layout.sum_blocks(np.stack([shares, np.square(shares)]))
     if (shares != frequencies).any() or not np.allclose(totals, 1.0, rtol=1e-9):
         raise ValueError("_pivot must hold frequencies, which add up to 1 in a column.")
-    variances = np.where(layout.sizes > 1, np.maximum(1.0 - squares, 0.0), 1.0)
-    spreads = np.repeat(np.sqrt(variances), layout.sizes)
-    # The root of what 1 - 1 leaves by rounding is 1e-8.
-    if (scale < 1e-9).any() or not np.allclose(scale, spreads, rtol=1e-6, atol=1e-7):
+    spreads = np.sqrt(np.maximum(1.0 - squares, MIN_VARIANCE))
+    if not np.allclose(scale, np.repeat(spreads, layout.sizes), rtol=1e-6):
         raise ValueError("_scale must hold the spreads of the categories.")
     for name in ("_remainder", "_mask_values"):
         if entries[name][p:].any():

@@ -267,7 +267,8 @@ def _check_error(
     misses = [compute_misses(inputs, output, scaling) for output in outputs]
     error = np.abs(misses).mean(where=is_observed)
     p = scaling.layout.n_numbers
-    size = np.abs(inputs[:, :p]).mean(where=is_observed[:, :p]) if p else 1.0
+    numbers, is_number = inputs[:, :p], is_observed[:, :p]
+    size = np.abs(numbers).mean(where=is_number) if is_number.any() else 1.0
     if not error <= 100.0 * max(1.0, size):
         raise ValueError(
             "Training diverged: the network's mean absolute error on the rows is "

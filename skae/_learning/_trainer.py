@@ -148,8 +148,6 @@ class Trainer:
         p, entropies = scaling.layout.n_numbers, compute_entropies(scaling)
         self._frequencies.assign(scaling.frequencies.astype(np.float32))
         self._spreads.assign(scaling.scale[p:].astype(np.float32))
-        # Nothing can be missed of a column that has only what shares a unit.
-        entropies[entropies == 0.0] = np.inf
         self._entropies.assign(entropies.astype(np.float32))
 
     def read_learning_rate(self) -> float:

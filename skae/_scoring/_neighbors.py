@@ -172,7 +172,7 @@ def _compute_mean_squares(
     totals = np.sum(columns * is_observed, axis=0)
     sums = np.sum(columns * np.square(np.where(is_observed, values, 0.0)), axis=0)
     means: NDArray[np.float64] = sums / np.where(totals > 0.0, totals, 1.0)
-    if (totals == 0.0).any():
+    if 0.0 < totals.max(initial=0.0) and totals.min() == 0.0:
         means[totals == 0.0] = means[totals > 0.0].mean()
     return means
 

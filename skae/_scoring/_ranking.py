@@ -40,12 +40,17 @@ CLIP = 20.0  # standard deviations
 
 
 def compute_area(
-    score: Score, X: Table, y: ArrayLike | None, weights: NDArray[np.float64]
+    score: Score,
+    X: Table,
+    y: ArrayLike | None,
+    weights: NDArray[np.float64],
+    categorical: NDArray[np.intp],
 ) -> float:
     """Area under the ROC curve of the rows that weigh something."""
     weighted = np.flatnonzero(weights)
     if y is None:
-        return _rank_by_isolation(score, take_rows(X, weighted), weights[weighted])
+        X, weights = take_rows(X, weighted), weights[weighted]
+        return _rank_by_isolation(score, X, weights, categorical)
     labels = read_labels(y, weights)
     return _rank_by_labels(score, take_rows(X, weighted), labels, weights[weighted])
 
@@ -92,7 +97,12 @@ def _is_missing(label: Any) -> bool:
         return True
 
 
-def _rank_by_isolation(score: Score, X: Table, weights: NDArray[np.float64]) -> float:
+def _rank_by_isolation(
+    score: Score,
+    X: Table,
+    weights: NDArray[np.float64],
+    categorical: NDArray[np.intp],
+) -> float:
     """How far distinct rows and synthetic anomalies are ranked as they are isolated."""
     observed = find_observed(X, stacklevel=5)
     X, weights = merge_rows(take_rows(X, observed), weights[observed])
@@ -105,7 +115,7 @@ def _rank_by_isolation(score: Score, X: Table, weights: NDArray[np.float64]) -> 
     rows, weights = _draw_rows(X, weights)
     anomalies = make_anomalies(rows, weights, np.random.RandomState(0))
     pool = np.concatenate([rows, anomalies])
-    isolation = _measure_isolation(pool, len(rows))
+    isolation = _measure_isolation(pool, len(rows), categorical)
     weights = np.tile(weights, len(pool) // len(rows))
     return (1.0 + _correlate_ranks(-isolation, score(pool), weights)) / 2.0
 
@@ -122,12 +132,16 @@ def _draw_rows(
     return read_dense(X, rows), counts.astype(np.float64)
 
 
-def _measure_isolation(pool: NDArray, n_rows: int) -> NDArray[np.float64]:
+def _measure_isolation(
+    pool: NDArray, n_rows: int, categorical: NDArray[np.intp]
+) -> NDArray[np.float64]:
     """The mean distance to the nearest of the first rows, others than the row itself.
 
     In standard deviations of these rows; a missing cell is at its column's mean.
     """
-    cells = _standardise(pool, n_rows)
+    numbers = _standardise(np.delete(pool, categorical, axis=1), n_rows)
+    blocks = [_make_block(pool[:, column], n_rows) for column in categorical]
+    cells = np.hstack([numbers, *blocks])
     distances = cdist(cells, cells[:n_rows])
     np.fill_diagonal(distances, np.inf)
     nearest = np.partition(distances, N_NEIGHBORS - 1, axis=1)[:, :N_NEIGHBORS]
@@ -143,6 +157,17 @@ def _standardise(pool: NDArray, n_rows: int) -> NDArray[np.float64]:
         cells -= rows.mean(axis=0).filled(0.0)
         cells /= rows.std(axis=0).filled(1.0)
     return np.clip(np.nan_to_num(cells, nan=0.0), -CLIP, CLIP)
+
+
+def _make_block(codes: NDArray, n_rows: int) -> NDArray[np.float64]:
+    """A column of 1 and 0 for each category, of a variance of 1 in the first rows."""
+    is_missing = np.isnan(codes)
+    categories = np.unique(codes[:n_rows][~is_missing[:n_rows]])
+    block = (codes[:, np.newaxis] == categories).astype(np.float64)
+    frequencies = block[:n_rows].mean(axis=0)
+    block[is_missing] = frequencies
+    variance = max(1.0 - np.square(frequencies).sum(), 2.0 / CLIP**2)
+    return block / np.sqrt(variance)
 
 
 def _correlate_ranks(

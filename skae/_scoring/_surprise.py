@@ -16,14 +16,15 @@ from skae._tables._scaling import Scaling
 # seen too few rows to rule a category out.
 DOUBT = 1e-3
 
-MAX_MISMATCH = 20.0  # as no cell of a number counts more
+# Of a column in which one row in 900 differs from all others, or that is constant: no
+# such column shall drown the others.
+MIN_ENTROPY = 0.01
 
 
 def compute_entropies(scaling: Scaling) -> NDArray[np.float64]:
     """Of each column of categories, in nats; what knowing nothing costs."""
     terms = entr(scaling.frequencies)[np.newaxis]
-    entropies: NDArray[np.float64] = scaling.layout.sum_blocks(terms)[0]
-    return entropies
+    return np.maximum(scaling.layout.sum_blocks(terms)[0], MIN_ENTROPY)
 
 
 def compute_misses(
@@ -48,22 +49,15 @@ def compute_misses(
 def _compute_surprises(
     rows: NDArray[np.float64], outputs: NDArray[np.float64], scaling: Scaling
 ) -> NDArray[np.float64]:
-    """Minus the logarithm of what was expected of each category, over the entropy.
-
-    0 where all rows of a column share a unit.
-    """
-    layout = scaling.layout
-    is_category, probabilities = (
-        find_categories(rows, scaling),
-        compute_probabilities(outputs, scaling),
-    )
+    """Minus the logarithm of what was expected of each category, over the entropy."""
+    layout, is_category = scaling.layout, find_categories(rows, scaling)
+    probabilities = compute_probabilities(outputs, scaling)
     expected = layout.sum_blocks(probabilities * is_category)
     expected *= 1.0 - DOUBT
     expected += DOUBT * layout.sum_blocks(scaling.frequencies * is_category)
-    entropies = compute_entropies(scaling)
-    divisors = np.where(entropies > 0.0, entropies, np.inf)
     # `maximum` hands NaN on.
-    return -np.log(np.maximum(expected, np.finfo(np.float64).tiny)) / divisors
+    nats = -np.log(np.maximum(expected, np.finfo(np.float64).tiny))
+    return nats / compute_entropies(scaling)
 
 
 def compute_probabilities(
@@ -93,8 +87,9 @@ def _spread_out(cells: NDArray[np.float64], scaling: Scaling) -> NDArray[np.floa
 
 def find_categories(rows: NDArray[np.float64], scaling: Scaling) -> NDArray[np.float64]:
     """The units of categories as 1 and 0, NaN where a cell is missing."""
-    units = rows[:, scaling.layout.n_numbers :]
-    return np.where(np.isnan(units), np.nan, units > 0.0)
+    p = scaling.layout.n_numbers
+    units = rows[:, p:] * scaling.scale[p:] + scaling.frequencies
+    return np.where(np.isnan(units), np.nan, units > 0.5)
 
 
 def compute_mismatches(scaling: Scaling) -> NDArray[np.float64]:
@@ -103,8 +98,6 @@ def compute_mismatches(scaling: Scaling) -> NDArray[np.float64]:
     As far as 0 and 1 in a column of numbers with the same variance, once it is
     standardised: the mean square of a difference between two rows is 2 there.
     """
-    shares = scaling.frequencies[np.newaxis]
-    differ = 1.0 - scaling.layout.sum_blocks(np.square(shares))[0]
-    differ = np.maximum(differ, 2.0 / MAX_MISMATCH**2)
-    mismatches = np.sqrt(2.0 / differ)
-    return np.where(scaling.layout.sizes > 1, mismatches, 0.0)
+    layout = scaling.layout
+    mismatches = np.sqrt(2.0) / scaling.scale[layout.n_numbers + layout.starts]
+    return np.where(layout.sizes > 1, mismatches, 0.0)

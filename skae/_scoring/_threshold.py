@@ -359,7 +359,7 @@ def hold_back(
     # Merged anew, for the order of the rows was one among all.
     X, weights = merge_rows(take_rows(table.X, kept), weights[kept])
     return (
-        table._replace(X=X, weights=weights),
+        table._replace(X=X, weights=weights, n_weighted=0),
         CalibrationRows(take_rows(table.X, held_back), counts[held_back]),
     )
 

@@ -30,12 +30,27 @@ WAYS_TO = {
 }
 
 
-def check_names(X: Any, seen_by: Any) -> None:
-    """Raise if a frame has other columns, or in another order, than were seen."""
+def check_names(X: Any, seen_by: Any, categories: Any) -> None:
+    """Raise if a frame has other columns than those that categories are known of.
+
+    Or has them in another order, before text in the wrong column is the error.
+    """
+    if categories is None:
+        return
     seen = getattr(seen_by, "feature_names_in_", None)
     names = None if seen is None or isinstance(X, np.ndarray) else _get_feature_names(X)
     if seen is not None and names is not None and list(names) != list(seen):
         _check_feature_names(seen_by, X, reset=False)
+
+
+def check_width(X: Table, categories: Sequence[Any] | None) -> None:
+    """Raise if categories are known, but of more or of fewer columns."""
+    if categories is not None and X.shape[1] != len(categories):
+        raise ValueError(
+            f"X has {X.shape[1]} features, but the network to go on from was trained "
+            f"on {len(categories)}. Pass the same columns, or start anew: call fit "
+            "with warm_start=False."
+        )
 
 
 def check_kinds(
@@ -88,8 +103,9 @@ def warn_of_columns(table: WeightedTable, moments: Moments, stacklevel: int) -> 
     if len(unobserved):
         _warn(
             f"X has no observed cell in {_list_names(unobserved, names)}: nothing is "
-            "learnt about such a column. A later value there is compared with about 0, "
-            "in its own units, and a large one raises an alarm. Leave the column out.",
+            "learnt about such a column. A later number there is compared with about "
+            "0, in its own units, and a large one raises an alarm; a later category "
+            "counts nothing. Leave the column out.",
             stacklevel + 1,
         )
     spread = moments.high - moments.low

@@ -6,7 +6,6 @@ categories, another one is no evidence, and if there were none, it is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,14 +18,15 @@ from skae._tables._reading import (
     RowView,
     Table,
     WeightedTable,
+    count_rows,
 )
+from skae._tables._weighting import merge_rows
 
-# Of one row nothing can be learnt, and identifiers would have as many units as rows.
+# Of one row nothing can be learnt, and identifiers would have as many units as rows. Of
+# a column the most frequent have units; of equally frequent ones all or none.
 MIN_ROWS = 2
 MIN_SHARE = 1e-3
-MAX_CATEGORIES = (
-    100  # of a column: the most frequent, those of one frequency all or none
-)
+MAX_CATEGORIES = 100
 
 
 def make_layout(categories: Categories | None) -> Layout | None:
@@ -39,9 +39,14 @@ def make_layout(categories: Categories | None) -> Layout | None:
 
 
 def keep_frequent(
-    categories: Categories, table: WeightedTable, others: Sequence[Table]
-) -> tuple[Categories, WeightedTable, list[Table]]:
-    """The categories that are frequent in a table; it and others in their codes."""
+    categories: Categories | None, table: WeightedTable, others: Any = None
+) -> tuple[Categories | None, WeightedTable, Any]:
+    """The categories that are frequent in a table; it and other rows in their codes.
+
+    The other rows are a named tuple with the table X, or None.
+    """
+    if categories is None:
+        return None, table, others
     kept, lookups = list(categories), {}
     for j, values in enumerate(categories):
         if values is not None:
@@ -49,8 +54,12 @@ def keep_frequent(
             lookups[j] = np.full(len(values) + 1, float(len(own)))
             lookups[j][own] = np.arange(len(own))
             kept[j] = [values[code] for code in own.tolist()]
-    X, *recoded = _recode([table.X, *others], lookups)
-    return kept, table._replace(X=X, layout=make_layout(kept)), recoded
+    if others is not None:
+        others = others._replace(X=_recode(others.X, lookups))
+    X, weights = _recode(table.X, lookups), table.weights
+    X, weights = merge_rows(X, weights)  # some differed in rare categories alone
+    table = table._replace(X=X, weights=weights, layout=make_layout(kept))
+    return kept, table, others
 
 
 def _find_frequent(table: WeightedTable, column: int, n: int) -> NDArray[np.intp]:
@@ -59,7 +68,7 @@ def _find_frequent(table: WeightedTable, column: int, n: int) -> NDArray[np.intp
     is_known = ~np.isnan(codes)
     known, weights = codes[is_known].astype(np.intp), table.weights[is_known]
     shares = np.bincount(known, weights, n) / table.weights.sum()
-    n_rows = max(table.X.shape[0], table.weights.sum())
+    n_rows = count_rows(table)
     least = max(MIN_SHARE, MIN_ROWS / n_rows)
     if n > MAX_CATEGORIES:  # as frequent as the first that is too many: not enough
         first_out = np.partition(shares, -MAX_CATEGORIES - 1)[-MAX_CATEGORIES - 1]
@@ -74,19 +83,11 @@ def _read_column(X: Table, column: int) -> NDArray[np.float64]:
     return dense[rows, 0]
 
 
-def _recode(
-    tables: Sequence[Table], lookups: dict[int, NDArray[np.float64]]
-) -> list[Table]:
-    """The tables with other codes; what is a view of one table stays so."""
-    known: dict[int, Any] = {}
-    recoded: list[Table] = []
-    for X in tables:
-        stored = X.X if isinstance(X, RowView) else X
-        if id(stored) not in known:
-            known[id(stored)] = _recode_stored(stored, lookups)
-        new = known[id(stored)]
-        recoded.append(RowView(new, X.rows) if isinstance(X, RowView) else new)
-    return recoded
+def _recode(X: Table, lookups: dict[int, NDArray[np.float64]]) -> Table:
+    """The table with other codes."""
+    if isinstance(X, RowView):
+        return RowView(_recode_stored(X.X, lookups), X.rows)
+    return _recode_stored(X, lookups)
 
 
 def _recode_stored(X: Any, lookups: dict[int, NDArray[np.float64]]) -> Any:

@@ -96,16 +96,19 @@ class Layout:
         return np.concatenate([np.arange(p), p + self.starts])
 
     def find_missing(self, units: NDArray) -> NDArray[np.bool_]:
-        """Which cells of rows of units are missing."""
+        """Which cells of rows of units are missing.
+
+        In rows: sums over the cells of a row are then the same in any company.
+        """
         if not self.has_categories:
             return np.isnan(units)
-        return np.isnan(units[:, self.first_units])
+        return np.isnan(np.take(units, self.first_units, axis=1))
 
     def find_infinite(self, units: NDArray) -> NDArray[np.bool_]:
         """Which are infinite."""
         if not self.has_categories:
             return np.isinf(units)
-        return np.isinf(units[:, self.first_units])
+        return np.isinf(np.take(units, self.first_units, axis=1))
 
     def sum_blocks(self, units: NDArray[np.float64]) -> NDArray[np.float64]:
         """Sums over each block of the units of categories, (n_rows, n_categorical)."""

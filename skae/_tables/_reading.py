@@ -54,7 +54,13 @@ class WeightedTable(NamedTuple):
     names: Sequence[Any] = ()
     kinds: list[str] | None = None  # as `_columns` has them; None: all are numbers
     n_samples: int = 0  # rows that the user passed, equal and weightless ones included
+    n_weighted: int = 0  # of them those that weigh something; 0: not known
     layout: Layout | None = None  # None: all columns are numbers
+
+
+def count_rows(table: WeightedTable) -> float:
+    """By weight, if a weight is a number of rows, or else as they were passed."""
+    return max(float(table.weights.sum()), table.n_weighted or table.X.shape[0])
 
 
 def is_copied(X: Table) -> bool:

@@ -94,8 +94,9 @@ def start_stream(n_features: int, seed: int, follows_fit: bool) -> Stream:
 def add_rows(stream: Stream, table: WeightedTable, seed: int) -> Stream:
     """A stream with the rows of one more call."""
     X, weights = table.X, table.weights
-    n_samples, n_features = X.shape
-    n_past, max_rows = len(stream.rows), count_sample_rows(n_features)
+    n_samples = X.shape[0]
+    n_units = X.shape[1] if table.layout is None else table.layout.n_units
+    n_past, max_rows = len(stream.rows), count_sample_rows(n_units)
     uniform = 1.0 - np.random.RandomState(seed).uniform(size=n_samples)
     priorities = np.append(stream.priorities, weights / uniform)
     order = np.argsort(-priorities, kind="stable")

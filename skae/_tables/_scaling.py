@@ -21,6 +21,7 @@ from skae._tables._reading import (
     WeightedTable,
     Weights,
     compute_extremes,
+    count_rows,
     has_missing_cells,
     read_chunks,
     read_columns,
@@ -47,6 +48,10 @@ UNIT_SPACINGS = 4096
 # One row more than there are has a category of a column that is not there, or none
 # would ever be expected.
 UNSEEN_ROWS = 1.0
+
+# Of the block of a column of categories: two rows of different ones are not farther
+# apart than 20 standard deviations, which no cell of a number counts more than.
+MIN_VARIANCE = 2.0 / 20.0**2
 
 
 class Scaling(NamedTuple):
@@ -277,12 +282,12 @@ def _add_categories(scaling: Scaling, table: WeightedTable, layout: Layout) -> S
         units = layout.starts + np.where(is_known, codes, 0.0).astype(np.intp)
         weights = np.where(is_known, table.weights[rows, np.newaxis], 0.0)
         counts += np.bincount(units.ravel(), weights.ravel(), len(counts))
-    counts *= max(1.0, table.X.shape[0] / table.weights.sum())
+    counts *= count_rows(table) / table.weights.sum()
     counts[layout.starts + layout.sizes - 1] += UNSEEN_ROWS
     totals = layout.sum_blocks(counts[np.newaxis])[0]
     frequencies = counts / np.repeat(totals, layout.sizes)
     variances = 1.0 - layout.sum_blocks(np.square(frequencies)[np.newaxis])[0]
-    spreads = np.sqrt(np.where(variances > 0.0, variances, 1.0))
+    spreads = np.sqrt(np.maximum(variances, MIN_VARIANCE))
     zeros = np.zeros(layout.n_category_units)
     units = frequencies, zeros, np.repeat(spreads, layout.sizes), zeros
     pivot, remainder, scale, mask_values = (

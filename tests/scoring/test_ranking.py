@@ -180,3 +180,22 @@ def test_rows_of_more_weight_give_more_cells_to_synthetic_anomalies():
     assert len(donors) == 2000  # each has exactly one cell from another row
     assert 0.25 < np.mean(donors < 10) < 0.4
     assert np.mean(donors == 5) < 0.01
+
+
+def test_codes_of_categories_are_no_distances():
+    """The score is the same whatever order their values have."""
+    rng = np.random.default_rng(0)
+    kind = rng.integers(5, size=150)
+    X = np.column_stack([kind + rng.normal(size=150), rng.normal(size=150), kind])
+    renamed = X.copy()
+    renamed[:, 2] = np.array([3, 0, 4, 1, 2])[kind]
+    scores = [
+        AutoencoderOutlierDetector(
+            (8, 2), epochs=1, categorical_features=[2], random_state=0
+        )
+        .fit(rows[:100])
+        .score(rows[100:])
+        for rows in (X, renamed)
+    ]
+    assert scores[0] == pytest.approx(scores[1], abs=0.1)
+    assert scores[0] > 0.5
