@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import gammainccinv, ndtri
 from sklearn.exceptions import NotFittedError
 
+from skae._scoring._threads import share_out
 from skae._tables._reading import Table, WeightedTable, Weights, take_rows
 from skae._tables._weighting import merge_rows, none_if_equal
 
@@ -428,9 +429,15 @@ def _score_unseen(
 ) -> NDArray[np.float64]:
     """The score of each row by the member that has not seen the rows of its fold."""
     scores = np.empty(X.shape[0])
-    for fold, member in enumerate(model.members):
-        (rows,) = np.nonzero(folds == fold)
-        scores[rows] = member.score(take_rows(X, rows))
+
+    def work(part: slice) -> None:
+        for fold, member in enumerate(model.members):
+            rows = part.start + np.flatnonzero(folds[part] == fold)
+            if len(rows):
+                scores[rows] = member.score(take_rows(X, rows))
+
+    # Folds are short: one by one they would wait for the threads of BLAS.
+    share_out(X.shape[0], X.shape[1], work)
     return scores
 
 
