@@ -391,8 +391,8 @@ default=None
     the rows, if these and the new one are drawn alike, none are equal and k divides n
     [9]_; with held-back rows it is at most a. Nothing is proven of `predict`, which
     compares the mean of the scores with the threshold. With 5 folds, on halves of 25
-    tables of 200 to 2,000 rows, it flagged .0074, .044 and .092 of fresh normal rows on
-    average where .01, .05 and .1 were promised, p-values .0076, .044 and .090, and on
+    tables of 200 to 2,000 rows, it flagged .0075, .044 and .092 of fresh normal rows on
+    average where .01, .05 and .1 were promised, p-values .0077, .044 and .090, and on
     no table more than promised, beyond two standard errors. Of rows that `fit` was
     given, which most networks have seen, fewer are flagged.
 
