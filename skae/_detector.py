@@ -1059,8 +1059,7 @@ default=None
         """
         X = self._validate(X)
         if return_expected:
-            expected = decode_columns(self._model.expect(X), self.categories_)
-            return self._model.explain(X), expected
+            return self._model.explain(X), self._name_categories(self._model.expect(X))
         return self._model.explain(X)
 
     def diagnose(self, X: Input, X_fresh: Input | None = None) -> diagnosis.Diagnosis:
@@ -1157,7 +1156,7 @@ default=None
                 f"Z has {Z.shape[1]} columns, but the code of this "
                 f"{type(self).__name__} has {n_codes}. Pass what transform returns."
             )
-        return decode_columns(self._model.decode(Z), self.categories_)
+        return self._name_categories(self._model.decode(Z))
 
     def reconstruct(self, X: Input) -> NDArray:
         """What the network makes of each row, in the units of X.
@@ -1176,7 +1175,11 @@ default=None
             array of numbers, where a column has no category of its own.
         """
         X = self._validate(X)
-        return decode_columns(self._model.reconstruct(X), self.categories_)
+        return self._name_categories(self._model.reconstruct(X))
+
+    def _name_categories(self, units: NDArray[np.float64]) -> NDArray:
+        """Rows in the user's units, with the most probable category of each cell."""
+        return decode_columns(self._model.layout.choose(units), self.categories_)
 
     @property
     def _n_features_out(self) -> int:

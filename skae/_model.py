@@ -177,7 +177,7 @@ class Model:
 
     def explain(self, X: Table) -> NDArray[np.float64]:
         """What each column adds to the anomaly of each row."""
-        return self._compute_by_blocks(X, self._contribute)
+        return self._compute_by_blocks(X, X.shape[1], self._contribute)
 
     def _contribute(self, inputs: NDArray[np.float64]) -> NDArray[np.float64]:
         outputs, references = self._run(inputs), self.references
@@ -206,18 +206,21 @@ class Model:
         return run_forward(rows, self.networks, self.hidings)[1]
 
     def expect(self, X: Table) -> NDArray[np.float64]:
-        """What is expected of each cell when it is masked, in the user's units."""
+        """What is expected of each unit when its cell is masked, as `reconstruct`."""
 
         def expect(inputs: NDArray[np.float64]) -> NDArray[np.float64]:
             return self.scaling.undo(compute_expected(inputs, self._run, self.scaling))
 
-        return self._compute_by_blocks(X, expect)
+        return self._compute_by_blocks(X, self.layout.n_units, expect)
 
     def _compute_by_blocks(
-        self, X: Table, compute: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+        self,
+        X: Table,
+        width: int,
+        compute: Callable[[NDArray[np.float64]], NDArray[np.float64]],
     ) -> NDArray[np.float64]:
-        """What a function makes of blocks of scaled rows; cell by cell."""
-        rows, cells = self.read(X), np.empty(X.shape)
+        """What a function makes of blocks of scaled rows."""
+        rows, cells = self.read(X), np.empty((X.shape[0], width))
 
         def work(part: slice) -> None:
             for start in range(part.start, part.stop, BLOCK_ROWS):
@@ -246,7 +249,7 @@ class Model:
         return codes
 
     def decode(self, codes: NDArray) -> NDArray[np.float64]:
-        """The row that each code stands for, in the user's units."""
+        """What each code stands for, as `reconstruct` has it."""
         outputs = np.zeros((len(codes), self.architecture.n_features))
         identity = Scaling.of_nothing(self.architecture.n_codes)
         own_codes = np.split(codes, len(self.networks), axis=1)
@@ -263,8 +266,12 @@ class Model:
         return self.scaling.undo(outputs)
 
     def reconstruct(self, X: Table) -> NDArray[np.float64]:
-        """What the networks make of each row, on average, in the user's units."""
-        rows, averages = self.read(X), np.empty(X.shape)
+        """What the networks make of each unit, on average, in the user's units.
+
+        Of categories the probabilities.
+        """
+        rows = self.read(X)
+        averages = np.empty(rows.shape)
 
         def work(part: slice) -> None:
             for block, _, outputs in iterate_forward(
@@ -320,37 +327,35 @@ class AveragedModel:
 
     def explain(self, X: Table) -> NDArray[np.float64]:
         """What each column adds to the anomaly of each row."""
-        parts = (member.explain(X) for member in self.members)
-        return _average(parts, len(self.members))
+        return self._average(lambda member: member.explain(X))
 
     def expect(self, X: Table) -> NDArray[np.float64]:
-        """What is expected of each cell when it is masked, in the user's units."""
-        return self._average([member.expect(X) for member in self.members])
+        """What is expected of each unit when its cell is masked."""
+        return self._average(lambda member: member.expect(X))
 
     def encode(self, X: Table) -> NDArray[np.float64]:
         """The code of each row."""
         return np.hstack([member.encode(X) for member in self.members])
 
     def decode(self, codes: NDArray) -> NDArray[np.float64]:
-        """The row that each code stands for, in the user's units."""
+        """What each code stands for."""
         parts = np.split(codes, len(self.members), axis=1)
-        pairs = zip(self.members, parts, strict=True)
-        return self._average([member.decode(part) for member, part in pairs])
+        own_codes = dict(zip(self.members, parts, strict=True))
+        return self._average(lambda member: member.decode(own_codes[member]))
 
     def reconstruct(self, X: Table) -> NDArray[np.float64]:
-        """What the networks make of each row, on average, in the user's units."""
-        return self._average([member.reconstruct(X) for member in self.members])
+        """What the networks make of each unit, on average."""
+        return self._average(lambda member: member.reconstruct(X))
 
     def inspect(self, X: Table) -> list[Finding]:
         """What a diagnosis finds in the networks by means of rows."""
         return _inspect(self.members, X)
 
-    def _average(self, tables: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-        """The mean of what the members have; of categories what most of them have."""
-        average = _average(tables, len(tables))
-        columns = self.layout.columns
-        average[:, columns] = _elect([table[:, columns] for table in tables])
-        return average
+    def _average(
+        self, compute: Callable[[Model], NDArray[np.float64]]
+    ) -> NDArray[np.float64]:
+        """The mean of what is computed by each member."""
+        return _average(map(compute, self.members), len(self.members))
 
 
 AnyModel: TypeAlias = Model | AveragedModel
@@ -370,14 +375,6 @@ def _average(arrays: Iterable[NDArray[np.float64]], n: int) -> NDArray[np.float6
     """The mean of n arrays, added one by one: no cell depends on the others."""
     average: NDArray[np.float64] = reduce(np.add, (array / n for array in arrays))
     return average
-
-
-def _elect(codes: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Of each cell the code that most have; the first of those that as many have."""
-    stacked = np.stack(codes)
-    votes = np.sum(stacked[:, np.newaxis] == stacked, axis=1)
-    winners = votes.argmax(axis=0)[np.newaxis]
-    return np.take_along_axis(stacked, winners, axis=0)[0]
 
 
 @np.errstate(all="ignore")

@@ -462,3 +462,81 @@ def test_folds_of_rows_with_categories():
     assert np.ptp(detector.p_values(X)) > 0.5
     restored = pickle.loads(pickle.dumps(detector))
     np.testing.assert_array_equal(restored.score_samples(X), scores)
+
+
+@pytest.fixture(scope="module")
+def frame():
+    """Numbers and text that depend on each other, rare text and gaps; seed 0."""
+    rng = np.random.default_rng(0)
+    kind = rng.integers(3, size=120)
+    frame = pd.DataFrame(
+        {
+            "x": kind + rng.normal(size=120) / 9,
+            "kind": np.array(["a", "b", "c"])[kind],
+            "rare": [f"r{i // 2}" for i in range(120)],
+            "id": [f"i{i}" for i in range(120)],
+        }
+    )
+    frame.loc[::9, "kind"] = None
+    return frame
+
+
+def make_of_categories(**parameters):
+    return AutoencoderOutlierDetector(
+        (8, 2),
+        epochs=20,
+        calibration_cv=3,
+        categorical_features="from_dtype",
+        random_state=0,
+        **parameters,
+    )
+
+
+def test_whole_weights_are_repeats_with_categories_too(frame):
+    weights = np.random.default_rng(0).integers(0, 3, 120)
+    weighted = make_of_categories().fit(frame, sample_weight=weights)
+    repeated = make_of_categories().fit(frame.loc[np.repeat(frame.index, weights)])
+    assert weighted.offset_ == repeated.offset_
+    np.testing.assert_array_equal(
+        weighted.score_samples(frame), repeated.score_samples(frame)
+    )
+
+
+def test_category_that_a_fold_alone_has_is_new_to_its_network(frame):
+    """As a new row's would be: the rows that calibrate are no odder than those."""
+    rng = np.random.default_rng(0)
+    tables = [
+        pd.DataFrame({"x": rng.normal(size=100), "k": rng.integers(60, size=100)})
+        for _ in range(13)
+    ]
+    rates = [
+        np.mean(
+            make_of_categories(contamination=0.1)
+            .set_params(categorical_features=["k"], random_state=seed)
+            .fit(tables[seed])
+            .p_values(tables[seed + 1])
+            <= 0.1
+        )
+        for seed in range(12)
+    ]
+    assert 0.08 < np.mean(rates) < 0.13  # before, .06
+
+
+def test_categories_of_folds_are_saved_and_are_those_of_the_keras_models(
+    frame, tmp_path
+):
+    detector = make_of_categories().fit(frame)
+    skae.save(detector, tmp_path / "folds.skae")
+    restored = skae.load(tmp_path / "folds.skae")
+    odd = frame.head(30).assign(kind="new")
+    for rows in (frame, odd):
+        np.testing.assert_array_equal(
+            restored.score_samples(rows), detector.score_samples(rows)
+        )
+        np.testing.assert_array_equal(restored.p_values(rows), detector.p_values(rows))
+        alone = [detector.score_samples(rows[i : i + 1])[0] for i in range(9)]
+        np.testing.assert_array_equal(alone, detector.score_samples(rows)[:9])
+    codes = detector.transform(frame)
+    probabilities = np.asarray(detector.decoder_(codes))[:, 1:4]
+    decoded = detector.inverse_transform(codes)[:, 1]
+    assert (np.array(["a", "b", "c"])[probabilities.argmax(axis=1)] == decoded).all()

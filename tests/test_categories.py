@@ -378,7 +378,7 @@ def test_warm_start_refuses_other_columns(payments):
 
 
 def test_columns_without_any_observed_cell(payments):
-    with pytest.warns(UserWarning, match="'amount', column 'hour'.*a later category"):
+    with pytest.warns(UserWarning, match="'amount', column 'hour'.*a category counts"):
         detector = make().fit(payments.assign(amount=np.nan, hour=np.nan))
     assert np.isfinite(detector.score_samples(payments)).all()
     gaps = payments.assign(means=pd.Series(np.nan, payments.index, dtype="str"))

@@ -359,15 +359,17 @@ def _check_folds(state: Mapping[str, Any]) -> None:
     members = state["_model"].get("members", [state["_model"]])
     counts = {len(member["weights"]) for member in members}
     n_layers = sum(len(network) // 2 for m in members for network in m["weights"])
-    if len(counts) > 1 or n_layers > MAX_LAYERS:
+    kinds = {member["neighborhood"] is None for member in members}
+    if len(counts) > 1 or len(kinds) > 1 or n_layers > MAX_LAYERS:
         raise ValueError(
-            f"The networks of all folds must be as many and have at most {MAX_LAYERS} "
-            f"layers, not {n_layers}."
+            "The networks of all folds must be as many, all with references or none, "
+            f"and have at most {MAX_LAYERS} layers, not {n_layers}."
         )
     folds = state["_calibration_folds"]
     if folds is None:
         return
-    if state["calibration_scores_"] is None or folds.max() >= len(members):
+    is_complete = np.array_equal(np.unique(folds), np.arange(len(members)))
+    if state["calibration_scores_"] is None or not is_complete:
         raise ValueError(
             f"_calibration_folds must tell which of {len(members)} networks each of "
             "calibration_scores_ comes from."

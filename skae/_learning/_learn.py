@@ -26,6 +26,7 @@ from skae._scoring._forward import (
 from skae._scoring._neighbors import choose_neighborhood
 from skae._scoring._surprise import compute_misses
 from skae._tables._checks import warn_of_columns, warn_of_sentinels
+from skae._tables._frequent import share_rare
 from skae._tables._moments import compute_moments
 from skae._tables._reading import WeightedTable, take_rows
 from skae._tables._sample import Stream, take_sample
@@ -97,8 +98,8 @@ def _leave_out_folds(
     for fold in range(folds.max() + 1):
         (others,) = np.nonzero(folds != fold)
         X, weights = take_rows(table.X, others), table.weights[others]
-        rows = scale_rows(table._replace(X=X, weights=weights), recipe.scaling)
-        yield rows, draw_seeds(rng, len(seeds.weights))
+        part = share_rare(table._replace(X=X, weights=weights, n_weighted=0))
+        yield scale_rows(part, recipe.scaling), draw_seeds(rng, len(seeds.weights))
 
 
 def _learn_rows(

@@ -22,7 +22,6 @@ from skae._scoring._scores import count_observed
 from skae._scoring._surprise import (
     compute_mismatches,
     compute_misses,
-    compute_probabilities,
     find_categories,
 )
 from skae._tables._reading import Weights
@@ -262,7 +261,7 @@ def make_references(
     )
     blocks = None
     if view.categories is not None:
-        expected = compute_probabilities(outputs, scaling)
+        expected = layout.compute_softmax(outputs[:, p:])
         values = np.where(np.isnan(rows[:, p:]), expected, view.categories)
         blocks = _make_blocks(values, scaling)
     patterns = _number_patterns(layout.find_missing(rows))

@@ -106,6 +106,7 @@ def _rank_by_isolation(
     """How far distinct rows and synthetic anomalies are ranked as they are isolated."""
     observed = find_observed(X, stacklevel=5)
     X, weights = merge_rows(take_rows(X, observed), weights[observed])
+    weights = weights / weights.mean()
     n_samples, n_features = X.shape
     if n_samples < MIN_ROWS or n_features < 2:
         return _undefined_area(

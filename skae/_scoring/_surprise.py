@@ -51,7 +51,7 @@ def _compute_surprises(
 ) -> NDArray[np.float64]:
     """Minus the logarithm of what was expected of each category, over the entropy."""
     layout, is_category = scaling.layout, find_categories(rows, scaling)
-    probabilities = compute_probabilities(outputs, scaling)
+    probabilities = layout.compute_softmax(outputs[:, layout.n_numbers :])
     expected = layout.sum_blocks(probabilities * is_category)
     expected *= 1.0 - DOUBT
     expected += DOUBT * layout.sum_blocks(scaling.frequencies * is_category)
@@ -60,29 +60,13 @@ def _compute_surprises(
     return nats / compute_entropies(scaling)
 
 
-def compute_probabilities(
-    outputs: NDArray[np.float64], scaling: Scaling
-) -> NDArray[np.float64]:
-    """What is expected of the units of categories, (n_rows, n_category_units)."""
-    layout = scaling.layout
-    logits = outputs[:, layout.n_numbers :]
-    odds = np.exp(logits - _spread_out(layout.maximize_blocks(logits), scaling))
-    odds /= _spread_out(layout.sum_blocks(odds), scaling)
-    return odds
-
-
 def make_units(outputs: NDArray[np.float64], scaling: Scaling) -> NDArray[np.float64]:
     """Outputs as rows of units: of a category what is expected instead of 1 and 0."""
     if not scaling.layout.has_categories:
         return outputs
     p = scaling.layout.n_numbers
-    blocks = compute_probabilities(outputs, scaling) - scaling.frequencies
+    blocks = scaling.layout.compute_softmax(outputs[:, p:]) - scaling.frequencies
     return np.concatenate([outputs[:, :p], blocks / scaling.scale[p:]], axis=1)
-
-
-def _spread_out(cells: NDArray[np.float64], scaling: Scaling) -> NDArray[np.float64]:
-    """The same number for all units of a block."""
-    return np.repeat(cells, scaling.layout.sizes, axis=1)
 
 
 def find_categories(rows: NDArray[np.float64], scaling: Scaling) -> NDArray[np.float64]:

@@ -103,9 +103,9 @@ def warn_of_columns(table: WeightedTable, moments: Moments, stacklevel: int) -> 
     if len(unobserved):
         _warn(
             f"X has no observed cell in {_list_names(unobserved, names)}: nothing is "
-            "learnt about such a column. A later number there is compared with about "
-            "0, in its own units, and a large one raises an alarm; a later category "
-            "counts nothing. Leave the column out.",
+            "learnt about such a column. A later value there is compared with about 0, "
+            "in its own units, and a large one raises an alarm; a category counts "
+            "nothing. Leave the column out.",
             stacklevel + 1,
         )
     spread = moments.high - moments.low

@@ -62,6 +62,18 @@ def keep_frequent(
     return kept, table, others
 
 
+def share_rare(table: WeightedTable) -> WeightedTable:
+    """A part of a table, in which what is rare in it shares a unit in its turn."""
+    if table.layout is None:
+        return table
+    lookups = {}
+    for j, size in zip(table.layout.columns, table.layout.sizes, strict=True):
+        own = _find_frequent(table, int(j), int(size))
+        lookups[int(j)] = np.full(size, size - 1.0)
+        lookups[int(j)][own] = own
+    return table._replace(X=_recode(table.X, lookups))
+
+
 def _find_frequent(table: WeightedTable, column: int, n: int) -> NDArray[np.intp]:
     """The codes of the categories of a column that have a unit of their own."""
     codes = _read_column(table.X, column)

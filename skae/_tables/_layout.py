@@ -138,6 +138,21 @@ class Layout:
                 codes[is_known, j] = block[is_known].argmax(axis=1)
         return codes
 
+    def compute_softmax(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Of each block of the units of categories."""
+        highest = np.repeat(self.maximize_blocks(logits), self.sizes, axis=1)
+        odds = np.exp(logits - highest)
+        odds /= np.repeat(self.sum_blocks(odds), self.sizes, axis=1)
+        return odds
+
+    def choose(self, units: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Rows of the table: of the categories of a cell the one of most weight."""
+        if not self.has_categories:
+            return units
+        p = self.n_numbers
+        codes = self.find_codes(units[:, p:], is_shared_out=True)
+        return self.to_columns(np.concatenate([units[:, :p], codes], axis=1))
+
     def to_columns(self, cells: NDArray[np.float64]) -> NDArray[np.float64]:
         """Cells in the order of the table's columns."""
         if not self.has_categories:

@@ -95,19 +95,18 @@ class Scaling(NamedTuple):
 
     @np.errstate(all="ignore")
     def undo(self, outputs: NDArray[np.float64]) -> NDArray[np.float64]:
-        """What comes out of the network as rows of the table; overwrites it.
+        """What comes out of the network, in the user's units; overwrites it.
 
-        Of the categories of a cell the one that is most expected.
+        Of the categories their probabilities.
         """
         p = self.layout.n_numbers
         numbers = outputs[:, :p]
         numbers *= self.scale[:p]
         numbers += self.remainder[:p]
         numbers += self.pivot[:p]
-        if not self.layout.has_categories:
-            return outputs
-        codes = self.layout.find_codes(outputs[:, p:], is_shared_out=True)
-        return self.layout.to_columns(np.concatenate([numbers, codes], axis=1))
+        if self.layout.has_categories:
+            outputs[:, p:] = self.layout.compute_softmax(outputs[:, p:])
+        return outputs
 
     def write_blocks(self, codes: NDArray, out: NDArray) -> None:
         """Write categories as scaled units; what is NaN or infinite is so as a block.
@@ -118,6 +117,8 @@ class Scaling(NamedTuple):
         is_code = np.isfinite(codes)
         in_rows, in_blocks = np.nonzero(is_code)
         units = layout.starts[in_blocks] + codes[is_code].astype(np.intp)
+        is_new = self.frequencies[units] == 0.0  # it shares a unit with all new ones
+        units[is_new] = (layout.starts + layout.sizes - 1)[in_blocks[is_new]]
         out[...] = -self.frequencies / spreads
         out[in_rows, units] = ((1.0 - self.frequencies) / spreads)[units]
         for j in np.flatnonzero(~is_code.all(axis=0)):
