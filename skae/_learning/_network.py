@@ -234,7 +234,7 @@ def _make_scaling(
     unscaled = add(add(multiply(numbers, scale[:p]), remainder[:p]), pivot[:p])
     if layout.has_categories:  # of which come probabilities
         blocks = [
-            keras.ops.softmax(outputs[:, p + start : p + start + size])
+            _make_probabilities(outputs[:, p + start : p + start + size])
             for start, size in zip(layout.starts, layout.sizes, strict=True)
         ]
         unscaled = keras.ops.concatenate([unscaled, *blocks] if p else blocks, axis=1)
@@ -242,6 +242,12 @@ def _make_scaling(
         keras.Model(rows, scaled, name=f"{prefix}scale"),
         keras.Model(outputs, unscaled, name=f"{prefix}unscale"),
     )
+
+
+def _make_probabilities(logits: Any) -> Any:
+    """Softmax, of which Keras warns if there is one logit alone."""
+    ops = import_keras().ops
+    return ops.ones_like(logits) if logits.shape[1] == 1 else ops.softmax(logits)
 
 
 def _chain(layers: Sequence[Any], inputs: Any) -> Any:
