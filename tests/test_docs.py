@@ -191,6 +191,10 @@ def test_guide_runs_as_one_script_and_prints_what_it_says(pyplot):
     run_page("docs/user_guide.md")
 
 
+def test_page_without_labels_runs_as_one_script_and_prints_what_it_says():
+    run_page("docs/without_labels.md")
+
+
 def test_page_on_clusters_runs_as_one_script_and_prints_what_it_says():
     pytest.importorskip("distributed")
     pytest.importorskip("ray")
