@@ -598,21 +598,16 @@ default=None
         if self.warm_start and hasattr(self, "_model"):
             blank.categories_, past = self.categories_, self._model
         table = self._read(X, sample_weight, seen_by=blank)
-        if past is None and not self.calibration_fraction:
-            blank.categories_, table, _ = keep_frequent(blank.categories_, table)
         seeds = draw_seeds(check_random_state(self.random_state), self.n_estimators)
-        table, calibration = choose_calibration_rows(
+        blank.categories_, table, calibration = choose_calibration_rows(
             table,
+            blank.categories_,
             self.calibration_fraction,
             self.calibration_cv,
             self.contamination,
             seeds.calibration,
             goes_on=past is not None,
         )
-        if self.calibration_fraction:
-            blank.categories_, table, calibration = keep_frequent(
-                blank.categories_, table, calibration
-            )
         recipe, surroundings = self._prepare(callbacks)
         method, folds = self.score_method, calibration and calibration.folds
         learnt = learn(table, recipe, seeds, method, surroundings, past, folds)

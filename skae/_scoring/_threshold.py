@@ -14,6 +14,8 @@ from scipy.special import gammainccinv, ndtri
 from sklearn.exceptions import NotFittedError
 
 from skae._scoring._threads import share_out
+from skae._tables._categories import Categories
+from skae._tables._frequent import keep_frequent
 from skae._tables._reading import Table, WeightedTable, Weights, take_rows
 from skae._tables._weighting import merge_rows, none_if_equal
 
@@ -282,16 +284,26 @@ def check_folds(
 
 def choose_calibration_rows(
     table: WeightedTable,
+    categories: Categories | None,
     calibration_fraction: float,
     calibration_cv: int | None,
     contamination: float | str,
     seed: int,
     goes_on: bool,
-) -> tuple[WeightedTable, CalibrationRows | None]:
-    """Rows to fit on, and those that calibrate, if any do: some, or all by folds."""
+) -> tuple[Categories | None, WeightedTable, CalibrationRows | None]:
+    """Rows to fit on, and those that calibrate, if any do: some, or all by folds.
+
+    First the categories that are frequent among the former, unless a fit goes on.
+    """
+    if calibration_fraction:
+        parts = hold_back(table, calibration_fraction, contamination, seed, goes_on)
+        return keep_frequent(categories, *parts)
+    if not goes_on:
+        categories, table, _ = keep_frequent(categories, table)
     if calibration_cv is None:
-        return hold_back(table, calibration_fraction, contamination, seed, goes_on)
-    return table, assign_folds(table, calibration_cv, contamination, seed)
+        return categories, table, None
+    calibration = assign_folds(table, calibration_cv, contamination, seed)
+    return categories, table, calibration
 
 
 def assign_folds(
@@ -324,13 +336,11 @@ def hold_back(
     contamination: float | str,
     seed: int,
     goes_on: bool,
-) -> tuple[WeightedTable, CalibrationRows | None]:
-    """Rows to fit on, and those that only calibrate, if a fraction of them shall.
+) -> tuple[WeightedTable, CalibrationRows]:
+    """Rows to fit on, and those that only calibrate, a fraction of all.
 
     A weight says how often a row was seen: each time it is held back or not.
     """
-    if not calibration_fraction:
-        return table, None
     if goes_on:
         raise ValueError(
             f"calibration_fraction={calibration_fraction!r} holds rows back that the "
