@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse, sparray, spmatrix
 from sklearn.utils import check_array, check_random_state, gen_batches
 
-from skae._tables._columns import read_columns
+from skae._tables._columns import is_frame, read_columns, take_cells
 from skae._tables._reading import read_dense
 
 BLOCK_CELLS = 2**17  # fits a processor's cache
@@ -17,7 +19,7 @@ def make_synthetic_anomalies(
     X: ArrayLike | spmatrix | sparray,
     *,
     random_state: int | np.random.RandomState | None = 0,
-) -> NDArray:
+) -> Any:
     """Make rows whose cells do not belong together, two of each row of a table.
 
     Some of its cells, at least one and not all, are taken from other rows: in the first
@@ -32,8 +34,9 @@ def make_synthetic_anomalies(
     Parameters
     ----------
     X : {array-like, sparse matrix, frame} of shape (n_samples, n_features)
-        At least 2 rows and 2 columns, of numbers, dates and durations. NaN marks a
-        missing cell.
+        At least 2 rows and 2 columns, of all that `fit` takes: numbers, dates,
+        durations, text and other categories. NaN, None or another null marks a missing
+        cell.
 
     random_state : int, RandomState instance or None, default=0
         What the rows, the cells and their number are drawn with. An integer gives the
@@ -41,19 +44,24 @@ def make_synthetic_anomalies(
 
     Returns
     -------
-    anomalies : ndarray of shape (2 * n_samples, n_features)
-        Rows ``i`` and ``n_samples + i`` are made of row ``i`` of X.
+    anomalies : {ndarray, frame} of shape (2 * n_samples, n_features)
+        Rows ``i`` and ``n_samples + i`` are made of row ``i`` of X. Of a frame of
+        pandas, polars or pyarrow it is such a frame, of the same columns and dtypes; in
+        pandas its index has the label of that row. Of all else it is an array, dense,
+        with numbers as floats and other cells as they are.
 
     Raises
     ------
     TypeError
-        If a column holds objects that are no numbers, such as lists.
+        If a column holds objects that are no cells of a table, such as lists.
     ValueError
-        If X is no table of numbers, or has fewer than 2 rows or columns.
+        If X is no table, holds infinity, or has fewer than 2 rows or columns.
 
     Examples
     --------
-    A scorer for a search: how well rows are told from such anomalies of them.
+    A scorer for a search: how well rows are told from such anomalies of them. With a
+    frame of pandas ``rows = pandas.concat([X, make_synthetic_anomalies(X)])`` is one,
+    too.
 
     >>> import numpy as np
     >>> from sklearn.datasets import load_wine
@@ -68,8 +76,9 @@ def make_synthetic_anomalies(
     >>> tell_apart(detector, X[1::2]) > 0.6
     True
     """
-    X = check_array(
-        read_columns(X).X,
+    columns = read_columns(X, "from_dtype")
+    rows = check_array(
+        columns.X,
         accept_sparse="csr",
         dtype=[np.float64, np.float32],
         ensure_all_finite="allow-nan",
@@ -77,30 +86,39 @@ def make_synthetic_anomalies(
         ensure_min_features=2,
         input_name="X",
     )
-    rows = read_dense(X, slice(None)) if issparse(X) else X
+    rows = read_dense(rows, slice(None)) if issparse(rows) else rows
     rng = check_random_state(random_state)
-    return make_anomalies(rows, np.ones(len(rows)), rng)
+    donors = _draw_donors(rows, np.ones(len(rows)), rng)
+    return take_cells(X if is_frame(X) or columns.kinds else rows, donors)
 
 
 def make_anomalies(
     rows: NDArray, weights: NDArray[np.float64], rng: np.random.RandomState
 ) -> NDArray:
-    """The same; a row of more weight gives more cells."""
+    """The same of an array; a row of more weight gives more cells."""
+    anomalies: NDArray = take_cells(rows, _draw_donors(rows, weights, rng))
+    return anomalies
+
+
+def _draw_donors(
+    rows: NDArray, weights: NDArray[np.float64], rng: np.random.RandomState
+) -> NDArray[np.intp]:
+    """Of each cell of the anomalies the row that it comes from."""
     n_rows, n_features = rows.shape
-    anomalies = np.concatenate([rows, rows])
+    donors = np.empty((2 * n_rows, n_features), np.intp)
     for block in gen_batches(2 * n_rows, max(1, BLOCK_CELLS // n_features)):
-        originals = np.arange(2 * n_rows)[block, np.newaxis]
+        anomalies = np.arange(2 * n_rows)[block, np.newaxis]
+        originals = anomalies % n_rows
         n_taken = rng.randint(1, n_features, size=originals.shape)
         order = rng.uniform(size=(len(originals), n_features)).argsort(axis=1)
         is_taken = order.argsort(axis=1) < n_taken
         places = rng.uniform(size=is_taken.shape)
-        is_from_one = originals >= n_rows
+        is_from_one = anomalies >= n_rows
         places = np.where(is_from_one, places[:, :1], places)
-        donors = _find_others(places, originals % n_rows, weights)
-        donated = rows[donors, np.arange(n_features)]
-        is_taken &= ~np.isnan(donated)
-        np.copyto(anomalies[block], donated, where=is_taken)
-    return anomalies
+        others = _find_others(places, originals, weights)
+        is_taken &= ~np.isnan(rows[others, np.arange(n_features)])
+        donors[block] = np.where(is_taken, others, originals)
+    return donors
 
 
 def _find_others(

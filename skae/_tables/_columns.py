@@ -530,3 +530,56 @@ def _show(value: Any) -> str:
     brief = reprlib.Repr()
     brief.maxother = brief.maxstring = 60
     return brief.repr(value)
+
+
+# ------------------------------------------------------------- cells from other rows
+
+
+def is_frame(X: Any) -> bool:
+    """Whether it has columns of types of their own."""
+    return _find_library(X) is not None
+
+
+def _find_library(X: Any) -> str | None:
+    for library, name, _ in FRAMES:
+        if isinstance(X, getattr(sys.modules.get(library), name, ())):
+            return library
+    return None
+
+
+def take_cells(X: Any, rows: NDArray[np.intp]) -> Any:
+    """A table with cells of another one, each from the row that is given for it.
+
+    Of a frame it is a frame of the same columns and types, of all else an array.
+    """
+    library = _find_library(X)
+    if library is not None:
+        return TAKE[library](X, rows)
+    X = _make_array(X) if isinstance(X, list | tuple) else np.asanyarray(X)
+    X = _fill(X) if isinstance(X, np.ma.MaskedArray) else X
+    return X[rows, np.arange(X.shape[1])]
+
+
+def _take_from_pandas(X: Any, rows: NDArray[np.intp]) -> Any:
+    frame = X.iloc[np.resize(np.arange(len(X)), len(rows))]
+    for j, places in enumerate(rows.T):  # a series, whose dtype is not inferred anew
+        frame.isetitem(j, X.iloc[places, j].set_axis(frame.index))
+    return frame
+
+
+def _take_from_polars(X: Any, rows: NDArray[np.intp]) -> Any:
+    columns = zip(X.get_columns(), rows.T, strict=True)
+    return type(X)([column.gather(places) for column, places in columns])
+
+
+def _take_from_arrow(X: Any, rows: NDArray[np.intp]) -> Any:
+    columns = zip(X.columns, rows.T, strict=True)
+    taken = [column.take(sys.modules["pyarrow"].array(p)) for column, p in columns]
+    return type(X).from_arrays(taken, schema=X.schema)
+
+
+TAKE: dict[str, Callable[[Any, NDArray[np.intp]], Any]] = {
+    "pandas": _take_from_pandas,
+    "polars": _take_from_polars,
+    "pyarrow": _take_from_arrow,
+}

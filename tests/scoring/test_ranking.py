@@ -1,9 +1,7 @@
-"""`score` without labels, and the synthetic anomalies that it is made of."""
+"""`score` without labels."""
 
 import numpy as np
-import pandas as pd
 import pytest
-from scipy import sparse
 from scipy.stats import spearmanr
 from sklearn.datasets import load_breast_cancer
 from sklearn.exceptions import UndefinedMetricWarning
@@ -120,82 +118,36 @@ def test_score_of_many_rows_without_labels_is_that_of_some(
     assert few == pytest.approx(fitted.score(correlated_rows[:20]), abs=0.1)
 
 
-def test_cells_of_a_synthetic_anomaly_are_its_columns_values_in_other_rows():
-    X = np.arange(300.0).reshape(60, 5)
-    anomalies = make_synthetic_anomalies(X)
-    assert anomalies.shape == (120, 5)
-    changed = anomalies != np.concatenate([X, X])
-    assert set(changed.sum(axis=1)) == {1, 2, 3, 4}
-    donors, columns = np.divmod(anomalies, 5)
-    assert (columns == np.arange(5)).all()
-    n_donors = [
-        len(set(row[is_changed]))
-        for row, is_changed in zip(donors, changed, strict=True)
-    ]
-    assert set(n_donors[60:]) == {1}
-    assert set(n_donors[:60]) == {1, 2, 3, 4}
-
-
-def test_synthetic_anomalies_are_the_same_in_every_call_unless_another_seed_is_given():
-    X = np.random.RandomState(0).normal(size=(30, 4))
-    anomalies = make_synthetic_anomalies(X)
-    np.testing.assert_array_equal(anomalies, make_synthetic_anomalies(X))
-    assert (anomalies != make_synthetic_anomalies(X, random_state=1)).any()
-    rng = np.random.RandomState(0)
-    np.testing.assert_array_equal(
-        anomalies, make_synthetic_anomalies(X, random_state=rng)
-    )
-
-
-@pytest.mark.parametrize("kind", [sparse.csr_array, pd.DataFrame, np.ndarray.tolist])
-def test_synthetic_anomalies_are_made_of_tables_of_any_kind(kind):
-    X = np.random.RandomState(0).poisson(1.0, size=(30, 4)).astype(float)
-    np.testing.assert_array_equal(
-        make_synthetic_anomalies(kind(X)), make_synthetic_anomalies(X)
-    )
-
-
-def test_missing_cells_are_not_handed_on_to_synthetic_anomalies():
-    X = np.random.RandomState(0).normal(size=(40, 4))
-    X[::3, 1] = np.nan
-    is_missing = np.isnan(np.concatenate([X, X]))
-    assert (np.isnan(make_synthetic_anomalies(X)) <= is_missing).all()
-
-
-@pytest.mark.parametrize("shape", [(1, 5), (5, 1)])
-def test_synthetic_anomalies_need_two_rows_and_two_columns(shape):
-    with pytest.raises(ValueError, match="minimum of 2 is required"):
-        make_synthetic_anomalies(np.ones(shape))
-
-
-def test_rows_of_more_weight_give_more_cells_to_synthetic_anomalies():
-    X = np.arange(2000.0).reshape(1000, 2)
-    weights = np.where(np.arange(1000) < 10, 50.0, 1.0)  # a third of the total
-    weights[5] = 0.5
-    anomalies = skae._scoring._synthetic.make_anomalies(
-        X, weights, np.random.RandomState(0)
-    )
-    changed = anomalies != np.concatenate([X, X])
-    donors = anomalies[changed] // 2
-    assert len(donors) == 2000  # each has exactly one cell from another row
-    assert 0.25 < np.mean(donors < 10) < 0.4
-    assert np.mean(donors == 5) < 0.01
-
-
 def test_codes_of_categories_are_no_distances():
-    """The score is the same whatever order their values have."""
+    """Isolation is the same whatever order their values have."""
+    rng = np.random.default_rng(0)
+    kind = rng.integers(5, size=150)
+    pool = np.column_stack([rng.normal(size=(150, 2)), kind])
+    renamed = pool.copy()
+    renamed[:, 2] = np.array([3, 0, 4, 1, 2])[kind]
+    isolation, again = (
+        skae._scoring._ranking._measure_isolation(rows, 50, np.array([2]))
+        for rows in (pool, renamed)
+    )
+    np.testing.assert_allclose(isolation, again, rtol=1e-12)
+
+
+def test_two_categories_are_apart_by_their_variance_in_score_without_labels():
     rng = np.random.default_rng(0)
     kind = rng.integers(5, size=150)
     X = np.column_stack([kind + rng.normal(size=150), rng.normal(size=150), kind])
-    renamed = X.copy()
-    renamed[:, 2] = np.array([3, 0, 4, 1, 2])[kind]
-    scores = [
-        AutoencoderOutlierDetector(
-            (8, 2), epochs=1, categorical_features=[2], random_state=0
-        )
-        .fit(rows[:100])
-        .score(rows[100:])
-        for rows in (X, renamed)
-    ]
-    assert scores[0] == pytest.approx(scores[1], abs=0.1)
-    assert scores[0] > 0.5
+    detector = AutoencoderOutlierDetector(
+        (8, 2), epochs=1, categorical_features=[2], random_state=0
+    ).fit(X[:100])
+    # Rows in canonical order, so that the anomalies are the same.
+    X, _ = skae._tables._weighting.merge_rows(X[100:], np.ones(50))
+    pool = np.concatenate([X, make_synthetic_anomalies(X)])
+    is_kind = pool[:, [2]] == np.arange(5)
+    variance = 1 - np.square(is_kind[:50].mean(axis=0)).sum()
+    numbers = (pool[:, :2] - X[:, :2].mean(axis=0)) / X[:, :2].std(axis=0)
+    cells = np.hstack([numbers, is_kind / np.sqrt(variance)])
+    distances = pairwise_distances(cells)[:, :50]
+    np.fill_diagonal(distances, np.inf)
+    isolation = np.sort(distances)[:, :2].mean(axis=1)
+    rho = spearmanr(isolation, -detector.score_samples(pool)).statistic
+    assert detector.score(X) == pytest.approx((1 + rho) / 2, abs=1e-12)
