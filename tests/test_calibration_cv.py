@@ -157,6 +157,21 @@ def test_equal_rows_do_not_make_a_fold(make_detector):
     assert len(make_detector(calibration_cv=3).fit(X).calibration_scores_) == 30
 
 
+@pytest.mark.parametrize(
+    "left_out", [{"calibration_cv": 5}, {"calibration_fraction": 0.3}]
+)
+def test_too_few_rows_for_early_stopping_are_those_that_are_not_left_out(
+    left_out, make_detector
+):
+    """Of six different rows, the first fold of five has two."""
+    detector = make_detector(
+        early_stopping=True, validation_fraction=0.8, contamination=0.4, **left_out
+    )
+    message = f"n_samples=6 row.s., 4 are distinct, besides .*{min(left_out)}.*holds 4"
+    with pytest.raises(ValueError, match=message):
+        detector.fit(np.eye(6))
+
+
 def test_fractional_weights_are_an_error(make_detector, correlated_rows):
     weights = np.full(200, 1.5)
     with pytest.raises(ValueError, match="(?s)calibration_cv.*whole numbers.*1.5"):

@@ -116,7 +116,8 @@ def _check_held_out(
         raise ValueError(
             "early_stopping=True needs at least one row to train on besides the "
             f"held-out ones, and equal rows count once. Of n_samples={n_samples} "
-            f"row(s), {n_rows} are distinct, and validation_fraction="
+            f"row(s), {n_rows} are distinct, besides those that calibration_fraction "
+            "or a fold of calibration_cv leaves out, and validation_fraction="
             f"{recipe.validation_fraction!r} holds {n_held_out} back. Pass more "
             "distinct rows, lower validation_fraction or set early_stopping=False."
         )
