@@ -223,7 +223,8 @@ default=None
         constant learning rate, instead of starting anew. Scaling, score and threshold
         come from the rows of the last call all the same. Such a call can hold back no
         rows that the network has not seen: it refuses `calibration_fraction` > 0, and
-        every call refuses `calibration_cv`.
+        every call refuses `calibration_cv`. After a `fit` with `calibration_cv`, once
+        that is None again, the network of the first fold goes on.
 
     memory : str or joblib.Memory, default=None
         Where trained weights are cached, so that the points of a grid that differ only
@@ -1075,7 +1076,10 @@ default=None
 
         X_fresh : {array-like, sparse matrix, frame}, default=None
             Normal rows that `fit` has not seen. None takes the calibration scores, if
-            there are any, and leaves the rows that were held back for them out of X.
+            there are any, and leaves the rows that were held back for them by
+            `calibration_fraction` out of X. With `calibration_cv` none was held back:
+            all rows of X stay, by their mean scores, and the calibration scores of the
+            same rows, each by the network that has not seen it, are compared with them.
 
         Returns
         -------
@@ -1101,7 +1105,7 @@ default=None
         n_calibration_rows = 0 if fresh_scores is None else len(fresh_scores)
         if X_fresh is not None:
             fresh_scores = self._model.score(self._validate_observed(X_fresh))
-        elif fresh_scores is not None:  # rows of X that fit held back, to the bit
+        elif fresh_scores is not None:  # rows of X held back by a fraction, to the bit
             scores = scores[~np.isin(scores, fresh_scores)]
         return diagnosis.Diagnosis(
             [

@@ -232,7 +232,7 @@ def check_calibration(n_scores: int) -> Finding:
             "none",
             "The rate of false alarms on new rows is not known. If it matters, call "
             "calibrate with normal rows that fit has not seen, or set "
-            "calibration_fraction.",
+            "calibration_fraction or calibration_cv.",
         )
     return Finding(
         name,
