@@ -280,6 +280,17 @@ def test_columns_in_another_order_are_refused_by_name(detector, payments):
         detector.predict(payments[["amount", "means", "hour"]])
 
 
+def test_another_type_of_the_same_values_draws_a_warning(payments):
+    coded = payments.assign(shop=payments["shop"].map(ord), is_far=payments["hour"] > 1)
+    detector = make(categorical_features=["means", "shop", "is_far"]).fit(coded)
+    for column in ("shop", "is_far"):
+        text = coded.assign(**{column: coded[column].astype(str)})
+        with pytest.warns(UserWarning, match=f"type.*column '{column}': text.*numbers"):
+            detector.predict(text.head(1))
+    detector.predict(coded.assign(shop=coded["shop"].astype(float)))
+    detector.predict(coded.assign(shop=-1, means="new", is_far=None))
+
+
 def test_infinite_category_is_an_error():
     X = np.array([[1.0, 2.0], [2.0, 3.0]] * 20)
     detector = make(categorical_features=[0]).fit(X)
@@ -378,7 +389,9 @@ def test_warm_start_refuses_other_columns(payments):
 
 
 def test_columns_without_any_observed_cell(payments):
-    with pytest.warns(UserWarning, match="'amount', column 'hour'.*a category counts"):
+    with pytest.warns(
+        UserWarning, match="'amount', column 'hour'.*a category adds nothing"
+    ):
         detector = make().fit(payments.assign(amount=np.nan, hour=np.nan))
     assert np.isfinite(detector.score_samples(payments)).all()
     gaps = payments.assign(means=pd.Series(np.nan, payments.index, dtype="str"))

@@ -6,6 +6,7 @@ list of its column's values. Equal values are one category: True, 1 and 1.0 are.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from math import isfinite
@@ -186,6 +187,26 @@ def read_values(
     else:
         codes = [find(cell, unknown) for cell in cells]
     return np.array(codes, np.float64), values
+
+
+def warn_of_other_type(cells: list[Any], known: Known | None, name: Any) -> None:
+    """Warn if a column holds text where `fit` saw numbers alone, or the reverse."""
+    if known is None or not known.values:
+        return
+    types = set(map(type, cells))
+    given = {kind is str for kind in types - {float}}
+    if float in types and any(isfinite(c) for c in cells if type(c) is float):
+        given.add(False)
+    if given and given.isdisjoint(isinstance(value, str) for value in known.values):
+        now, then = ("text", "numbers") if True in given else ("numbers", "text")
+        example = next(cell for cell in cells if _is_value(cell))
+        warnings.warn(
+            f"X has another type in the categories of column {name!r}: {now}, such as "
+            f"{example!r}, where fit saw {then}, such as {known.values[0]!r}. All are "
+            "taken for new categories. Convert the column to what it was.",
+            UserWarning,
+            stacklevel=6,
+        )
 
 
 def _list_values(cells: list[Any]) -> list[Any]:

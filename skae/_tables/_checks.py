@@ -104,8 +104,8 @@ def warn_of_columns(table: WeightedTable, moments: Moments, stacklevel: int) -> 
         _warn(
             f"X has no observed cell in {_list_names(unobserved, names)}: nothing is "
             "learnt about such a column. A later value there is compared with about 0, "
-            "in its own units, and a large one raises an alarm; a category counts "
-            "nothing. Leave the column out.",
+            "in its own units, and a large one raises an alarm; a category adds "
+            "nothing to the mean over the columns. Leave the column out.",
             stacklevel + 1,
         )
     spread = moments.high - moments.low

@@ -17,7 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array, csr_array, csr_matrix, issparse, sparray
 
-from skae._tables._categories import Categories, Choice, read_values
+from skae._tables._categories import (
+    Categories,
+    Choice,
+    read_values,
+    warn_of_other_type,
+)
 
 # Of columns and, but for the last, of cells.
 NUMBER, DATE, DURATION, CATEGORY = KINDS = ("number", "date", "duration", "category")
@@ -127,6 +132,7 @@ def _read_table(table: _Table, choice: Choice) -> Columns:
     for j, is_number in enumerate(table.are_numbers):
         if j in known:
             cells = _list_cells(table.get_cells(j), names[j])
+            warn_of_other_type(cells, known[j], names[j])
             columns[j], categories[j] = read_values(cells, known[j])
             kinds[j] = CATEGORY
         elif not is_number:

@@ -199,6 +199,7 @@ class TestPrediction:
         np.testing.assert_array_equal(read.X, [[1, 1]])
         assert read.kinds == [NUMBER, CATEGORY]
 
+    @pytest.mark.filterwarnings("ignore:X has another type in the categories")
     @pytest.mark.parametrize("as_type", [bool, int, np.float32, float, object])
     def test_finds_equal_numbers_of_any_type(self, as_type):
         X = np.array([[1], [0]]).astype(as_type)

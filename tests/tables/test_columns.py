@@ -710,7 +710,8 @@ class TestColumnsWithNothingObserved:
     MESSAGE = (
         "X has no observed cell in {}: nothing is learnt about such a column. A later "
         "value there is compared with about 0, in its own units, and a large one "
-        "raises an alarm; a category counts nothing. Leave the column out."
+        "raises an alarm; a category adds nothing to the mean over the columns. Leave "
+        "the column out."
     )
 
     @pytest.mark.parametrize(
