@@ -42,11 +42,11 @@ class Layout:
         """What a network of these units depends on."""
         return self.n_numbers, *map(int, self.sizes)
 
-    @property
+    @cached_property
     def has_categories(self) -> bool:
         return len(self.columns) > 0
 
-    @property
+    @cached_property
     def n_numbers(self) -> int:
         return self.n_columns - len(self.columns)
 
@@ -54,7 +54,7 @@ class Layout:
     def n_category_units(self) -> int:
         return int(self.sizes.sum())
 
-    @property
+    @cached_property
     def n_units(self) -> int:
         return self.n_numbers + self.n_category_units
 
