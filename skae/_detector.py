@@ -321,8 +321,10 @@ default=None
     the columns and n the number of distinct rows, at most 10,000, that all of this
     comes from: errors of a tenth of a deviation are no evidence, nor are those that
     fewer rows would make. The references, up to 512, are drawn from the 90 % of these
-    rows whose |v| is smallest. They are kept as scaled rows; what is missed of them is
-    computed by the network at hand.
+    rows whose |v| is smallest, and from those that, equal to each other, are a
+    twentieth of all and at least 12. They are kept as scaled rows; what is missed of
+    them is computed by the network at hand. Where there are categories, |v| counts how
+    far a row's are from those of others, on average.
 
     A row that is one of the references is judged by the others, in `fit` as in
     `predict`. It is one if no cell differs by more than about 1e-6 of its value, or by
@@ -932,7 +934,8 @@ default=None
         With labels, of the rows of X. Without, how far the scores rank rows by their
         isolation: the mean distance to the two nearest other rows of X, in standard
         deviations of the columns. It is ``(1 + r) / 2`` with Spearman's rank
-        correlation r. Ranked are the distinct rows of X, or 500 of them, and what
+        correlation r. Two different categories are as far apart as in the score. Ranked
+        are the distinct rows of X, or 500 of them, and what
         `make_synthetic_anomalies` makes of them, the same in every call.
 
         How isolated a row is depends on X alone: a network that has learnt outliers by

@@ -204,11 +204,12 @@ def test_a_row_scores_the_same_in_any_company(detector, payments):
 
 def test_a_row_scores_the_same_in_any_company_with_many_columns_of_categories():
     rng = np.random.RandomState(0)
-    X = np.hstack([rng.normal(size=(600, 2)), rng.randint(30, size=(600, 9))])
-    X[::7, 4] = np.nan
-    detector = make(categorical_features=range(2, 11), epochs=2).fit(X)
+    n_categories = (2, 3, 5, 7, 11, 13, 17, 40)
+    codes = [rng.randint(n, size=1200) for n in n_categories]
+    X = np.column_stack([rng.normal(size=(1200, 3)), *codes])
+    detector = make(categorical_features=range(3, 11), epochs=3).fit(X)
     scores, shares = detector.score_samples(X), detector.explain(X)
-    for i in range(0, 600, 30):
+    for i in range(0, 1200, 30):
         row = X[i : i + 1]
         assert detector.score_samples(row)[0] == scores[i]
         np.testing.assert_array_equal(detector.explain(row)[0], shares[i])
@@ -354,6 +355,13 @@ def test_who_knows_nothing_misses_one_of_each_column():
     )
     surprises = detector.fit(X).explain(X).mean(axis=0) * X.shape[1]
     np.testing.assert_allclose(surprises[1:], 1.0, atol=0.25)
+
+
+def test_loss_of_who_knows_nothing_is_one_whatever_the_number_of_categories():
+    rng = np.random.RandomState(0)
+    X = np.column_stack([rng.randint(2, size=2000), rng.randint(40, size=2000)])
+    detector = make(categorical_features=[0, 1], learning_rate=0.002).fit(X)
+    assert detector.loss_curve_[-1] == pytest.approx(1.0, abs=0.15)
 
 
 def test_a_stream_takes_new_categories_as_new(payments):

@@ -155,9 +155,9 @@ def _measure_rarity(
 
 def _are_common(weights: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Rows with so many copies that these are no coincidence."""
-    total = weights.sum()
-    n_copies = weights * max(1.0, len(weights) / total)
-    are_common: NDArray[np.bool_] = n_copies >= max(MAX_NEIGHBORS, COMMON_SHARE * total)
+    n_copies = weights * max(1.0, len(weights) / weights.sum())
+    least = max(MAX_NEIGHBORS, COMMON_SHARE * n_copies.sum())
+    are_common: NDArray[np.bool_] = n_copies >= least
     return are_common
 
 

@@ -88,12 +88,6 @@ def _make_dense(values: Stored) -> NDArray:
     return values if isinstance(values, np.ndarray) else values.toarray()
 
 
-def read_cells(X: Table, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray:
-    """One cell of each of the rows."""
-    table, rows = (X.X, X.rows[rows]) if isinstance(X, RowView) else (X, rows)
-    return np.ravel(table[rows, columns])
-
-
 def read_columns(X: Table, n_at_once: int) -> Iterator[tuple[slice, NDArray]]:
     """All columns of a table, some at a time, each time with their place."""
     table, rows = (X.X, X.rows) if isinstance(X, RowView) else (X, slice(None))
