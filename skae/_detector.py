@@ -595,6 +595,21 @@ default=None
             the variance of a column, if all dates of a column lie within a tenth of a
             millisecond, or if so many rows share a score that clearly more or fewer
             than the share in `contamination` are flagged.
+
+        See Also
+        --------
+        partial_fit : One pass over the next rows of a stream.
+        calibrate : Draw the threshold through fresh rows.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_wine
+        >>> from skae import AutoencoderOutlierDetector
+        >>> X, y = load_wine(return_X_y=True)
+        >>> normal, other = X[y != 2], X[y == 2]
+        >>> detector = AutoencoderOutlierDetector((16, 4), random_state=0).fit(normal)
+        >>> detector.predict(other).shape
+        (48,)
         """
         check_folds(self.calibration_cv, self.calibration_fraction, self.warm_start)
         blank, past = self._make_blank(), None
@@ -676,6 +691,10 @@ default=None
         -----
         UserWarning
             As in `fit`.
+
+        See Also
+        --------
+        fit : Learn from all rows at once.
 
         Examples
         --------
@@ -807,6 +826,10 @@ default=None
         UserWarning
             If all cells of a row are missing: it is left out.
 
+        See Also
+        --------
+        p_values : How sure an alarm is, by the calibrated scores.
+
         Examples
         --------
         >>> from sklearn.datasets import load_breast_cancer
@@ -855,6 +878,18 @@ default=None
         --------
         scipy.stats.false_discovery_control : Choose among many rows so that few of the
             chosen are false alarms.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_wine
+        >>> from skae import AutoencoderOutlierDetector
+        >>> X, y = load_wine(return_X_y=True)
+        >>> normal, other = X[y != 2], X[y == 2]
+        >>> detector = AutoencoderOutlierDetector(
+        ...     (16, 4), calibration_fraction=0.4, random_state=0
+        ... ).fit(normal)
+        >>> detector.p_values(other[:3]).round(3)
+        array([0.094, 0.057, 0.019])
         """
         check_is_fitted(self)
         calibration = check_calibrated(self.calibration_scores_, type(self).__name__)
@@ -885,6 +920,22 @@ default=None
         -----
         UserWarning
             If all cells of a row are missing.
+
+        See Also
+        --------
+        decision_function : The same, relative to the threshold.
+        explain : What each column adds to it.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_wine
+        >>> from skae import AutoencoderOutlierDetector
+        >>> X, y = load_wine(return_X_y=True)
+        >>> normal, other = X[y != 2], X[y == 2]
+        >>> detector = AutoencoderOutlierDetector((16, 4), random_state=0).fit(normal)
+        >>> scores = detector.score_samples(X)
+        >>> bool(scores[y == 2].mean() < scores[y != 2].mean())
+        True
         """
         X = self._validate(X, must_be_finite=False)
         scores = self._model.score(X)
@@ -906,6 +957,22 @@ default=None
         -------
         decision : ndarray of shape (n_samples,)
             ``score_samples(X) - offset_``.
+
+        See Also
+        --------
+        predict : Its sign as a label.
+        score_samples : The scores themselves.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_wine
+        >>> from skae import AutoencoderOutlierDetector
+        >>> X, y = load_wine(return_X_y=True)
+        >>> normal, other = X[y != 2], X[y == 2]
+        >>> detector = AutoencoderOutlierDetector((16, 4), random_state=0).fit(normal)
+        >>> decision = detector.decision_function(X)
+        >>> bool((decision == detector.score_samples(X) - detector.offset_).all())
+        True
         """
         return self.score_samples(X) - self.offset_
 
@@ -919,6 +986,22 @@ default=None
         Returns
         -------
         labels : ndarray of shape (n_samples,)
+            -1 where `decision_function` is negative.
+
+        See Also
+        --------
+        decision_function : How far from the threshold.
+        p_values : How sure an alarm is.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_wine
+        >>> from skae import AutoencoderOutlierDetector
+        >>> X, y = load_wine(return_X_y=True)
+        >>> normal, other = X[y != 2], X[y == 2]
+        >>> detector = AutoencoderOutlierDetector((16, 4), random_state=0).fit(normal)
+        >>> detector.predict(other[:5])
+        array([-1, -1, -1, -1, -1])
         """
         return np.where(self.decision_function(X) < 0, -1, 1)
 
@@ -983,6 +1066,17 @@ default=None
         See Also
         --------
         make_synthetic_anomalies : For scorers of your own.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_wine
+        >>> from skae import AutoencoderOutlierDetector
+        >>> X, y = load_wine(return_X_y=True)
+        >>> normal, other = X[y != 2], X[y == 2]
+        >>> detector = AutoencoderOutlierDetector((16, 4), random_state=0).fit(normal)
+        >>> labels = [-1 if cultivar == 2 else 1 for cultivar in y]
+        >>> round(detector.score(X, labels), 2)
+        0.98
         """
         X = self._validate(X)
         weights = check_weights(sample_weight, X)
@@ -1055,6 +1149,18 @@ default=None
         See Also
         --------
         reconstruct : What the network makes of a row as it is.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_wine
+        >>> from skae import AutoencoderOutlierDetector
+        >>> X, y = load_wine(return_X_y=True)
+        >>> normal, other = X[y != 2], X[y == 2]
+        >>> detector = AutoencoderOutlierDetector((16, 4), random_state=0).fit(normal)
+        >>> contributions = detector.explain(other)
+        >>> column = contributions.mean(axis=0).argmax()
+        >>> load_wine().feature_names[column]
+        'color_intensity'
         """
         X = self._validate(X)
         if return_expected:
@@ -1090,6 +1196,11 @@ default=None
             To be printed. Each finding is a named tuple of `name`, `is_problem` (None
             if it could not be measured), `figure` and `advice`; those with a problem
             are listed in `diagnosis.problems`.
+
+        See Also
+        --------
+        LossCurveDisplay : The loss over the epochs.
+        AnomalyScoreDisplay : The scores and the threshold.
 
         Examples
         --------
@@ -1134,6 +1245,20 @@ default=None
         Z : ndarray of shape (n_samples, n_codes)
             As many columns as the last of `hidden_layer_sizes`, for each network of
             `n_estimators` and of each fold of `calibration_cv`.
+
+        See Also
+        --------
+        inverse_transform : From codes to rows.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_wine
+        >>> from skae import AutoencoderOutlierDetector
+        >>> X, y = load_wine(return_X_y=True)
+        >>> normal, other = X[y != 2], X[y == 2]
+        >>> detector = AutoencoderOutlierDetector((16, 4), random_state=0).fit(normal)
+        >>> detector.transform(X).shape
+        (178, 4)
         """
         X = self._validate(X)
         return self._model.encode(X)
@@ -1144,11 +1269,27 @@ default=None
         Parameters
         ----------
         Z : array-like of shape (n_samples, n_codes)
+            Codes, as `transform` returns them.
 
         Returns
         -------
         X : ndarray of shape (n_samples, n_features)
             As `reconstruct` has it.
+
+        See Also
+        --------
+        transform : From rows to codes.
+        reconstruct : Both in one, of rows with missing cells too.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_wine
+        >>> from skae import AutoencoderOutlierDetector
+        >>> X, y = load_wine(return_X_y=True)
+        >>> normal, other = X[y != 2], X[y == 2]
+        >>> detector = AutoencoderOutlierDetector((16, 4), random_state=0).fit(normal)
+        >>> detector.inverse_transform(detector.transform(X)).shape
+        (178, 13)
         """
         check_is_fitted(self)
         Z = check_array(Z, dtype=FLOATS, input_name="Z")
@@ -1175,6 +1316,20 @@ default=None
         X_reconstructed : ndarray of shape (n_samples, n_features)
             Of dtype object if there are categories that are text; None, or NaN in an
             array of numbers, where a column has no category of its own.
+
+        See Also
+        --------
+        explain : Which columns differ, and from what was expected.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_wine
+        >>> from skae import AutoencoderOutlierDetector
+        >>> X, y = load_wine(return_X_y=True)
+        >>> normal, other = X[y != 2], X[y == 2]
+        >>> detector = AutoencoderOutlierDetector((16, 4), random_state=0).fit(normal)
+        >>> detector.reconstruct(X).shape
+        (178, 13)
         """
         X = self._validate(X)
         return self._name_categories(self._model.reconstruct(X))

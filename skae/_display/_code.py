@@ -85,6 +85,19 @@ class CodeDisplay:
         -------
         display : CodeDisplay
             The display itself, with the artists as attributes.
+
+        See Also
+        --------
+        from_estimator : Draw it from a fitted detector.
+        from_predictions : Draw it from what has been computed already.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skae import CodeDisplay
+        >>> display = CodeDisplay(positions=np.eye(2)).plot()
+        >>> display.ax_.get_ylabel()
+        'code 1'
         """
         ax = open_axes(ax, type(self).__name__, layout="constrained")
         from matplotlib import color_sequences
@@ -154,6 +167,11 @@ class CodeDisplay:
         ValueError
             If a row that is told by its names has others than in `fit`.
 
+        See Also
+        --------
+        from_predictions : Draw it from what has been computed already.
+        plot : Draw it again, on other axes.
+
         Examples
         --------
         >>> from sklearn.datasets import load_wine
@@ -195,6 +213,11 @@ class CodeDisplay:
         ValueError
             If codes are not a finite table, or y differs in length, lacks a label or
             has more than 20 different ones.
+
+        See Also
+        --------
+        from_estimator : Draw it from a fitted detector.
+        plot : Draw it again, on other axes.
 
         Examples
         --------

@@ -123,6 +123,19 @@ class ExplanationDisplay:
         ------
         ValueError
             If max_features is not an integer of at least 1.
+
+        See Also
+        --------
+        from_estimator : Draw it from a fitted detector.
+        from_predictions : Draw it from what has been computed already.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skae import ExplanationDisplay
+        >>> display = ExplanationDisplay(contributions=np.array([0.1, 0.7, 0.2])).plot()
+        >>> display.columns_
+        array([1, 2, 0])
         """
         is_integer = isinstance(max_features, Integral) and max_features is not True
         if not is_integer or max_features < 1:
@@ -213,6 +226,11 @@ class ExplanationDisplay:
             If X is not one row or has other names than in `fit`, or if max_features is
             not an integer of at least 1.
 
+        See Also
+        --------
+        from_predictions : Draw it from what has been computed already.
+        plot : Draw it again, on other axes.
+
         Examples
         --------
         >>> from sklearn.datasets import load_breast_cancer
@@ -297,6 +315,11 @@ class ExplanationDisplay:
         ValueError
             If contributions are not one finite row, the others differ from them in
             length, or max_features is not an integer of at least 1.
+
+        See Also
+        --------
+        from_estimator : Draw it from a fitted detector.
+        plot : Draw it again, on other axes.
 
         Examples
         --------

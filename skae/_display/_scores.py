@@ -128,6 +128,19 @@ class AnomalyScoreDisplay:
         -------
         display : AnomalyScoreDisplay
             The display itself, with the artists as attributes.
+
+        See Also
+        --------
+        from_estimator : Draw it from a fitted detector.
+        from_predictions : Draw it from what has been computed already.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skae import AnomalyScoreDisplay
+        >>> display = AnomalyScoreDisplay(scores=np.array([-0.1, -0.2, -0.9])).plot()
+        >>> display.ax_.get_xlabel()
+        'anomaly score'
         """
         ax = open_axes(ax, type(self).__name__)
         anomaly = _negate(self.scores)

@@ -81,6 +81,17 @@ class LossCurveDisplay:
         -------
         display : LossCurveDisplay
             The display itself, with the artists as attributes.
+
+        See Also
+        --------
+        from_estimator : Draw it from a fitted detector.
+
+        Examples
+        --------
+        >>> from skae import LossCurveDisplay
+        >>> display = LossCurveDisplay(loss_curve=[0.4, 0.3, 0.2]).plot()
+        >>> display.ax_.get_yscale()
+        'linear'
         """
         ax = open_axes(ax, type(self).__name__)
         held_out = self.validation_loss_curve
@@ -128,6 +139,10 @@ class LossCurveDisplay:
         ------
         NotFittedError
             If the estimator is not fitted, or a search without `refit`.
+
+        See Also
+        --------
+        plot : Draw it again, on other axes.
 
         Examples
         --------

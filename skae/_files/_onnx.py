@@ -55,6 +55,10 @@ def register_onnx_converter() -> None:
     NotFittedError
         From ``skl2onnx.to_onnx``, if the detector is not fitted.
 
+    See Also
+    --------
+    save : A file for skae itself.
+
     Examples
     --------
     >>> from sklearn.datasets import load_iris

@@ -138,7 +138,20 @@ def load(path: str | os.PathLike) -> AutoencoderOutlierDetector:
 
     See Also
     --------
-    save : Writes such files; with an example.
+    save : Writes such files.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> import skae
+    >>> rows = np.random.default_rng(0).normal(size=(50, 3))
+    >>> detector = skae.AutoencoderOutlierDetector((8, 2), epochs=5).fit(rows)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     skae.save(detector, Path(folder) / "rows.skae")
+    ...     skae.load(Path(folder) / "rows.skae")
+    AutoencoderOutlierDetector(epochs=5, hidden_layer_sizes=(8, 2))
     """
     with open(path, "rb") as file:
         try:

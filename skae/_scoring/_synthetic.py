@@ -57,6 +57,10 @@ def make_synthetic_anomalies(
     ValueError
         If X is no table, holds infinity, or has fewer than 2 rows or columns.
 
+    See Also
+    --------
+    AutoencoderOutlierDetector.score : Ranks rows and such anomalies, without labels.
+
     Examples
     --------
     A scorer for a search: how well rows are told from such anomalies of them. With a
