@@ -1,61 +1,36 @@
-"""Whether memory stays bounded: over many fits, and in one fit on a large table.
+"""Whether memory stays bounded in one fit on a large table.
 
-- 500 fits that go round 30 combinations of widths and columns: the resident memory
-  after a tenth of them, after every fifth, and what came in between;
-- one fit, of one epoch, on a memory map of float64 rows with 1,000 columns: the peak of
+- One fit, of one epoch, on a memory map of float64 rows with 1,000 columns: the peak of
   the anonymous memory (`RssAnon` of /proc/self/status, read every 5 ms) above what it
   is when all libraries are imported. Pages of the file itself do not count: the system
   takes them back when it needs them;
 - the same with a fifth of the rows held back;
 - the same rows as a stream, `partial_fit` on 10,000 at a time.
 
-Each repeat is a fresh process. The second part writes its table, 4 GB by default, into
-the folder for temporary files (TMPDIR), and needs Linux.
+Each repeat is a fresh process. The table, 4 GB by default, is written into the folder
+for temporary files (TMPDIR). It needs Linux. `long_runs.py` has many fits.
 """
 
 import argparse
-import gc
 import tempfile
 import threading
-from itertools import cycle, islice, product
 from pathlib import Path
 
 import _report
 import numpy as np
-import psutil
 from sklearn.utils import gen_batches
 
 from skae import AutoencoderOutlierDetector
 
-ARCHITECTURES = list(
-    product([(8,), (16, 2), (32, 4), (64, 4), (64, 32, 8)], [5, 10, 20, 30, 50, 80])
-)
 N_COLUMNS = 1_000
 CHUNK_ROWS = 10_000
 STATUS = Path("/proc/self/status")
 
 COMPARISONS = [
-    ("gained meanwhile", None, "at most 30 MB"),
     ("peak of a fit on the memory map", None, "at most 600 MB"),
     ("the same, a fifth held back to calibrate", None, "at most 600 MB"),
     ("peak of a stream of its rows", None, "at most 600 MB"),
 ]
-
-
-def measure_resident_memory(n_fits):
-    """List numbers of fits and the megabytes after them; for a fresh process."""
-    import tensorflow  # noqa: F401
-
-    process = psutil.Process()
-    milestones = [n_fits // 10, *range(n_fits // 5, n_fits + 1, n_fits // 5)]
-    resident = []
-    for i, (widths, n_columns) in enumerate(islice(cycle(ARCHITECTURES), n_fits)):
-        X = _report.make_rows(300, n_columns)
-        AutoencoderOutlierDetector(widths, epochs=2, random_state=i).fit(X)
-        if i + 1 in milestones:
-            gc.collect()
-            resident.append((i + 1, process.memory_info().rss / 1e6))
-    return resident
 
 
 def measure_peak(path, calibration_fraction=0.0):
@@ -120,7 +95,6 @@ def main():
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--fits", type=int, default=500, help="a multiple of 10")
     parser.add_argument(
         "--gigabytes", type=float, default=4.0, help="of the memory map"
     )
@@ -128,30 +102,19 @@ def main():
 
     _report.print_header(__doc__)
     figures = {}
-    for _ in range(arguments.repeats):
-        resident = _report.call_in_fresh_process(
-            measure_resident_memory, arguments.fits
-        )
-        for n_fits, megabytes in resident:
-            figures.setdefault(f"resident after {n_fits} fits", []).append(megabytes)
-        gained = resident[-1][1] - resident[0][1]
-        figures.setdefault("gained meanwhile", []).append(gained)
-    if STATUS.exists():
-        n_rows = int(arguments.gigabytes * 1e9 / (8 * N_COLUMNS))
-        with tempfile.TemporaryDirectory() as folder:
-            path = str(Path(folder) / "table.npy")
-            write_table(path, n_rows)
-            for name, measure, *options in (
-                ("peak of a fit on the memory map", measure_peak),
-                ("the same, a fifth held back to calibrate", measure_peak, 0.2),
-                ("peak of a stream of its rows", measure_peak_of_stream),
-            ):
-                figures[name] = [
-                    _report.call_in_fresh_process(measure, path, *options)
-                    for _ in range(arguments.repeats)
-                ]
-    else:
-        print(f"No {STATUS} here: the memory map is left out.\n")
+    n_rows = int(arguments.gigabytes * 1e9 / (8 * N_COLUMNS))
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "table.npy")
+        write_table(path, n_rows)
+        for name, measure, *options in (
+            ("peak of a fit on the memory map", measure_peak),
+            ("the same, a fifth held back to calibrate", measure_peak, 0.2),
+            ("peak of a stream of its rows", measure_peak_of_stream),
+        ):
+            figures[name] = [
+                _report.call_in_fresh_process(measure, path, *options)
+                for _ in range(arguments.repeats)
+            ]
     _report.print_table(figures, COMPARISONS, show=_report.format_megabytes)
 
 

@@ -1,6 +1,5 @@
-"""Searches and scores on clusters of two processes of Dask and of Ray."""
+"""Searches and scores on a cluster of two processes; the docs' page has Ray's, too."""
 
-import os
 import sys
 
 import joblib
@@ -63,17 +62,6 @@ def client():
         yield client
 
 
-@pytest.fixture(scope="module")
-def ray_backend():
-    """Ray's backend of joblib, on two worker processes."""
-    ray = pytest.importorskip("ray")
-    joblib_of_ray = pytest.importorskip("ray.util.joblib")
-    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    joblib_of_ray.register_ray()
-    yield {"backend": "ray", "n_jobs": 2}
-    ray.shutdown()
-
-
 def test_array_on_dask_is_scored_by_blocks(client, X):
     da = pytest.importorskip("dask.array")
     detector = AutoencoderOutlierDetector((16, 4), epochs=20, random_state=0)
@@ -114,22 +102,3 @@ def test_workers_of_dask_score_without_tensorflow_and_search_with_it(
         search.fit(X)
     assert list(client.run(has_tensorflow).values()) == [True, True]
     assert_found_alike(search, X)
-
-
-def test_search_on_ray_runs_in_other_processes(ray_backend, X, search):
-    with joblib.parallel_config(**ray_backend):
-        processes = joblib.Parallel()(joblib.delayed(os.getpid)() for _ in "1234")
-        search.fit(X)
-    assert os.getpid() not in processes
-    assert_found_alike(search, X)
-
-
-def test_parts_of_a_frame_are_scored_on_ray(ray_backend, frame, fitted_pipeline):
-    with joblib.parallel_config(**ray_backend):
-        parts = joblib.Parallel()(
-            joblib.delayed(fitted_pipeline.score_samples)(frame[start : start + 99])
-            for start in range(0, len(frame), 99)
-        )
-    np.testing.assert_array_equal(
-        np.concatenate(parts), fitted_pipeline.score_samples(frame)
-    )

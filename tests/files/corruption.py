@@ -291,7 +291,7 @@ def make_bomb(rng, content):
 def pack_many_networks(rng, content):
     """Very many networks of a single weight a layer: more objects than bytes."""
     header, _ = split(content)
-    n_networks = int(rng.integers(1_000, 12_000))
+    n_networks = int(rng.integers(500, 5_000))
     header["values"] |= {
         "n_features_in_": 1,
         "n_iter_": 1,

@@ -485,18 +485,18 @@ def test_folds_that_no_fit_would_leave_are_an_error(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("file_format", [3, 4])
-def test_file_with_any_value_replaced_is_refused_or_a_working_detector(
+def test_file_with_each_value_replaced_in_turn_is_refused_or_a_working_detector(
     file_format, tmp_path
 ):
     content = (FIXTURES / f"detector_format_{file_format}.skae").read_bytes()
     header, arrays = corruption.split(content)
     path = tmp_path / "edited.skae"
     n_files = 0
-    for parent, key in list(corruption.iterate_places(header)):
+    for i, (parent, key) in enumerate(list(corruption.iterate_places(header))):
         original = parent[key]
-        for parent[key] in corruption.ODD_VALUES:
+        for parent[key] in corruption.ODD_VALUES[i % 4 :: 4]:
             path.write_bytes(corruption.join(header, arrays))
             corruption.load_and_use(path)
             n_files += 1
         parent[key] = original
-    assert n_files > 3000
+    assert n_files > 800

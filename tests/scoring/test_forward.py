@@ -49,11 +49,12 @@ def test_memory_order_of_the_rows_does_not_matter(detector_and_rows):
 
 def test_scoring_needs_memory_for_a_block_only(detector_and_rows):
     detector, X = detector_and_rows
-    many = np.broadcast_to(X[:1], (200_000, X.shape[1])).view()
+    n_rows = min(200_000, 2**24 // X.shape[1])
+    many = np.broadcast_to(X[:1], (n_rows, X.shape[1])).view()
     n_references = count_references(X.shape[1])
     # Of a thread: rows, outputs and the view, layers, and distances.
     block_bytes = 256 * (X.shape[1] * 8 + 2 * 128 + 4 * n_references) * 8
-    output_bytes = 200_000 * 8
+    output_bytes = n_rows * 8
     tracemalloc.start()
     detector.score_samples(many)
     _, peak = tracemalloc.get_traced_memory()
