@@ -1,4 +1,4 @@
-"""Which small changes of the code do the tests not notice?
+"""Small changes of the code: which of them do the tests not notice.
 
 Cosmic Ray makes the mutants: an operator replaced, a condition negated, a number one
 higher or lower, a loop left out. Mutants of annotations, decorators and messages are
@@ -24,6 +24,7 @@ import os
 import queue
 import random
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -36,29 +37,29 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 # The files whose tests are to notice, the most specific first.
-_OF_SCORES = "scoring/test_scores scoring/test_neighbors"
-_OF_FILES = (
-    "files/test_container files/test_persistence files/test_categories_saved "
-    "test_without_keras"
-)
+_SCORES = "scoring/test_scores scoring/test_neighbors"
+_FILES = "files/test_container test_without_keras files/test_persistence"
+_FILES += " files/test_categories_saved"
+_TABLES = "test_categories tables/test_missing"
+_STREAMS = "test_calibration_cv learning/test_stream"
 TESTS = {
     "_scoring/_diagnosis": "scoring/test_diagnosis test_calibration_cv test_categories",
-    "_scoring/_explanation": f"{_OF_SCORES} test_detector test_categories tables/test_missing",
-    "_scoring/_forward": f"scoring/test_forward {_OF_SCORES} test_detector test_categories "
-    "learning/test_network learning/test_keras_models tables/test_missing",
-    "_scoring/_neighbors": f"scoring/test_neighbors scoring/test_forward test_categories "
-    "tables/test_missing test_detector tables/test_weighting",
+    "_scoring/_explanation": f"{_SCORES} {_TABLES} test_detector",
+    "_scoring/_forward": f"scoring/test_forward {_SCORES} {_TABLES} test_detector "
+    "learning/test_network learning/test_keras_models",
+    "_scoring/_neighbors": f"{_SCORES} scoring/test_forward {_TABLES} test_detector "
+    "tables/test_weighting",
     "_scoring/_ranking": "scoring/test_ranking test_search test_categories",
-    "_scoring/_scores": f"{_OF_SCORES} test_detector",
-    "_scoring/_surprise": "test_categories scoring/test_neighbors scoring/test_scores",
+    "_scoring/_scores": f"{_SCORES} test_detector",
+    "_scoring/_surprise": f"{_SCORES} test_categories",
     "_scoring/_synthetic": "scoring/test_synthetic test_categories",
     "_scoring/_threads": "scoring/test_threads scoring/test_forward test_without_keras",
-    "_scoring/_threshold": "scoring/test_threshold test_calibration_cv test_detector "
-    "tables/test_weighting learning/test_stream",
+    "_scoring/_threshold": f"scoring/test_threshold {_STREAMS} test_detector "
+    "tables/test_weighting",
     "_tables/_weighting": "tables/test_weighting test_categories learning/test_stream",
-    "_files/_container": _OF_FILES,
-    "_files/_entries": f"{_OF_FILES} test_calibration_cv learning/test_stream",
-    "_files/_persistence": f"{_OF_FILES} test_calibration_cv learning/test_stream",
+    "_files/_container": _FILES,
+    "_files/_entries": f"{_FILES} {_STREAMS}",
+    "_files/_persistence": f"{_FILES} {_STREAMS}",
 }
 
 OPERATORS = re.compile(
@@ -82,13 +83,13 @@ COLUMNS = "{:<28}{:>8}{:>8}{:>8}{:>8}{:>8}"
 # ------------------------------------------------------------------------- the mutants
 
 
-def make_session(path, n_sampled, seed):
+def make_session(path, names, n_sampled, seed):
     """Write down all mutants, and skip those that nobody wants to know about."""
     import cosmic_ray.commands
     from cosmic_ray.work_db import WorkDB, use_db
     from cosmic_ray.work_item import WorkerOutcome, WorkResult
 
-    modules = [Path(f"skae/{module}.py") for module in TESTS]
+    modules = [Path(f"skae/{module}.py") for module in names]
     noise = {str(module): find_noise(module) for module in modules}
     with use_db(path, WorkDB.Mode.create) as session:
         cosmic_ray.commands.init(modules, session, {})
@@ -144,41 +145,47 @@ def find_noise(path):
 # --------------------------------------------------------------- which tests run a line
 
 
-def record(folder, n_workers):
-    """Run each file of tests once, and return what each test runs, and for how long."""
-    files = sorted({file for files in TESTS.values() for file in files.split()})
-
-    def run(file):
-        path = folder / f"record_{file.replace('/', '_')}.json"
-        environment = make_environment(folder) | {"MUTATION_RECORD": str(path)}
-        command = [*PYTEST, f"tests/{file}.py"]
-        result = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, text=True
-        )
-        print(f"{file}: {result.stdout.strip().splitlines()[-1]}", flush=True)
-        return json.loads(path.read_text())
-
+def record(path, folder, names, n_workers):
+    """Which tests of the modules run which lines, and for how long, kept in a file."""
+    recorded = {"files": [], "tests": {}, "seconds": {}, "owners": {}}
+    if path.exists():
+        recorded = json.loads(path.read_text())
+    files = {file for name in names for file in TESTS[name].split()}
+    files = sorted(files.difference(recorded["files"]))
     with ThreadPoolExecutor(n_workers) as pool:
-        parts = list(pool.map(run, files))
-    tests, seconds, owners = {}, Counter(), defaultdict(lambda: defaultdict(set))
-    for part in parts:
-        tests |= part["tests"]
-        seconds |= Counter(part["seconds"])  # the slowest of a shared fixture
-        for path, lines in part["owners"].items():
-            for line, names in lines.items():
-                owners[path][line] |= set(names)
-    return {
-        "tests": tests,
-        "seconds": dict(seconds),
-        "owners": {
-            path: {line: sorted(names) for line, names in lines.items()}
-            for path, lines in owners.items()
-        },
-    }
+        for part in pool.map(lambda file: record_file(folder, file), files):
+            recorded["tests"] |= part["tests"]
+            for owner, seconds in part["seconds"].items():  # of shared fixtures too
+                known = recorded["seconds"].get(owner, 0.0)
+                recorded["seconds"][owner] = max(seconds, known)
+            for module, lines in part["owners"].items():
+                known = recorded["owners"].setdefault(module, {})
+                for line, owners in lines.items():
+                    known[line] = sorted({*known.get(line, ()), *owners})
+    recorded["files"] += files
+    path.write_text(json.dumps(recorded))
+    return recorded
+
+
+def record_file(folder, file):
+    """Run a file of tests once; those that fail without a mutant are left out."""
+    path = folder / f"record_{file.replace('/', '_')}.json"
+    start = time.time()
+    result = subprocess.run(
+        [*PYTEST, f"tests/{file}.py"],
+        cwd=folder,
+        env=make_environment(folder) | {"MUTATION_RECORD": str(path)},
+        capture_output=True,
+        text=True,
+    )
+    outcome = result.stdout.strip().splitlines()
+    print(f"{file}, {time.time() - start:.0f} s: {outcome[-1]}", flush=True)
+    print("\n".join(line for line in outcome if re.match("FAILED|ERROR", line)))
+    return json.loads(path.read_text())
 
 
 def make_environment(folder):
-    """The tests' own copy of skae, and one thread."""
+    """Name the tests' own copy of skae, and allow one thread."""
     paths = [str(folder), str(folder / "benchmarks"), os.environ.get("PYTHONPATH", "")]
     return os.environ | {
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
@@ -191,7 +198,7 @@ def make_environment(folder):
 
 
 def choose_tests(mutation, recorded, budget):
-    """The tests that run the line, the quickest first, and the seconds they take.
+    """Return the tests that run the line, quickest first, and their seconds.
 
     With no budget all of the module's files, and so where no test runs the line: it
     runs at import, or in a process that a test starts.
@@ -227,7 +234,7 @@ def choose_tests(mutation, recorded, budget):
 
 
 def find_statement(path, line):
-    """The lines of the innermost statement at a line, without its body."""
+    """Return the lines of the innermost statement at a line, without its body."""
     found = range(line, line + 1)
     for node in ast.walk(ast.parse(Path(path).read_text())):  # outer ones first
         if isinstance(node, ast.stmt) and node.lineno <= line <= node.end_lineno:
@@ -249,15 +256,20 @@ def work(folder, recorded, budget, deadline, tasks, results):
     os.chdir(folder)
     os.environ |= make_environment(folder)
     os.environ["MUTATION_SELECT"] = str(folder / "selected.json")
+    is_checked = False
     while (item := tasks.get()) is not None:
         tests, seconds = choose_tests(item.mutations[0], recorded, budget)
         Path("selected.json").write_text(json.dumps(tests))
         files = list(dict.fromkeys(test.split("::")[0] for test in tests))
+        command = [*PYTEST, "-x", "--tb=line", *files]
+        if not is_checked:  # that what fails fails because of a mutant
+            subprocess.run(command, check=True, capture_output=True)
+            is_checked = True
         timeout = START_SECONDS + 3 * seconds
         left = deadline - time.time()
         result = mutate_and_test(
             item.mutations,
-            " ".join([*PYTEST, "-x", "--tb=line", *files]),
+            shlex.join(command),
             min(timeout, left),
         )
         was_cut = result.output == "timeout" and left < timeout
@@ -276,6 +288,7 @@ def run(arguments, recorded, copy):
 
     deadline = arguments.start + 60 * arguments.minutes
     tasks, results = multiprocessing.Queue(), multiprocessing.Queue()
+    names = {f"skae/{name}.py" for name in arguments.modules or TESTS}
     with use_db(arguments.session, WorkDB.Mode.open) as session:
         if arguments.again:
             done = dict(session.results)
@@ -288,6 +301,7 @@ def run(arguments, recorded, copy):
             ]
         else:
             items = list(session.pending_work_items)
+        items = [i for i in items if str(i.mutations[0].module_path) in names]
         items.sort(key=lambda item: place(item.mutations[0]))
         random.Random(arguments.seed).shuffle(items)  # a cut run is a fair sample
         budget = None if arguments.again else arguments.seconds
@@ -390,6 +404,7 @@ def main():
     """Make the mutants if there are none, test those that are left, and report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--session", type=Path, default="mutants.sqlite")
+    parser.add_argument("--modules", nargs="+", choices=TESTS, metavar="MODULE")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--minutes", type=float, default=24 * 60.0)
     parser.add_argument("--seconds", type=float, default=20.0, help="of tests a mutant")
@@ -400,6 +415,7 @@ def main():
     parser.add_argument("--list", action="store_true", help="the mutants, by module")
     arguments = parser.parse_args()
     arguments.start = time.time()
+    names = arguments.modules or list(TESTS)
     arguments.session = arguments.session.resolve()
     if not arguments.report:
         with tempfile.TemporaryDirectory() as folder:
@@ -407,12 +423,11 @@ def main():
             shutil.copytree(ROOT, copy, ignore=NOT_COPIED)
             os.chdir(copy)
             if not arguments.session.exists():
-                make_session(arguments.session, arguments.sample, arguments.seed)
+                make_session(arguments.session, names, arguments.sample, arguments.seed)
             if not arguments.list:
                 path = arguments.session.with_suffix(".tests.json")
-                if not path.exists():
-                    path.write_text(json.dumps(record(copy, arguments.workers)))
-                run(arguments, json.loads(path.read_text()), copy)
+                recorded = record(path, copy, names, arguments.workers)
+                run(arguments, recorded, copy)
             os.chdir(ROOT)
     report(arguments.session)
 
