@@ -107,7 +107,7 @@ class Fuzzer:
             self.counts_path.write_text(json.dumps(self.counts))
 
     def load_and_use(self, content):
-        """Return what became of the file in `self.path`, or an error if that is wrong."""
+        """Return what became of the file in `self.path`; raise if that is wrong."""
         import corruption
         import numpy as np
 
@@ -274,7 +274,7 @@ def report(arguments, totals):
     names = "damaged", "refused", "of Keras", "work", "wrong", "ended early"
     n_files = sum(counts[name] for name in names[:5])
     print(f"files {n_files}, " + ", ".join(f"{n} {counts[n]}" for n in names))
-    print(f"branches of skae reached: {first} by the first file, {last} at the end")
+    print(f"branches of skae reached: {first} at the start, {last} at the end")
     print(f"files in the corpus: {len(list(arguments.corpus.iterdir()))}")
     texts = [path.read_text() for path in sorted(arguments.found.glob("*.txt"))]
     for text in (text for text in texts if text.startswith("Traceback")):
