@@ -699,8 +699,6 @@ class TestCallbacks:
         detector = make_detector(epochs=50)
         assert detector.fit(correlated_rows, callbacks=[StopAfterTwo()]).n_iter_ == 2
 
-    # Keras's own callback reads the rate in a way that NumPy 2 deprecates.
-    @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
     def test_can_set_the_learning_rate(self, make_detector, correlated_rows):
         import keras
 
@@ -752,8 +750,6 @@ class TestCallbacks:
         )
 
 
-# Some of Keras's own callbacks read arrays in a way that NumPy 2 deprecates.
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 class TestCallbacksOfKeras:
     """Each of them in a fit, and what it leaves behind."""
 

@@ -7,11 +7,6 @@ import pytest
 
 from skae._scoring._forward import ACTIVATIONS
 
-# Keras saves in a way that NumPy 2 deprecates.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:__array__ implementation:DeprecationWarning"
-)
-
 # The operations on the way of the rows that shap.DeepExplainer knows a rule for.
 KNOWN_TO_DEEP_EXPLAINER = {
     "AddV2",

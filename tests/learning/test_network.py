@@ -101,8 +101,6 @@ def test_models_are_those_of_the_last_fit(make_detector, correlated_rows):
     assert detector.model_.input_shape == (None, 3)
 
 
-# Keras saves in a way that NumPy 2 deprecates.
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_saved_model_needs_nothing_of_skae(
     tmp_path, fitted, correlated_rows, run_in_fresh_process
 ):
@@ -139,8 +137,6 @@ def test_global_image_format_of_keras_changes_nothing(make_detector, correlated_
         keras.config.set_image_data_format(image_format)
 
 
-# Keras exports in a way that NumPy 2 deprecates.
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_exported_model_serves_reconstructions_without_keras(
     tmp_path, make_detector, correlated_rows, run_in_fresh_process
 ):
