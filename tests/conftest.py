@@ -20,7 +20,9 @@ def correlated_rows():
     rng = np.random.RandomState(0)
     factors = rng.normal(size=(200, 2))
     rows = factors @ rng.normal(size=(2, 5)) + 0.1 * rng.normal(size=(200, 5))
-    return rows * [1.0, 1e3, 1e-3, 10.0, 1.0] + [0.0, 5e4, 0.0, -3.0, 1.0]
+    rows = rows * [1.0, 1e3, 1e-3, 10.0, 1.0] + [0.0, 5e4, 0.0, -3.0, 1.0]
+    rows.flags.writeable = False  # frames of pandas 2 are views, and write through
+    return rows
 
 
 @pytest.fixture(scope="session")

@@ -78,7 +78,7 @@ def test_explanation_knows_the_names_that_earlier_steps_give(correlated_rows):
 
 
 def test_explanation_of_a_pipeline_is_in_the_units_of_the_user(correlated_rows):
-    frame = pd.DataFrame(correlated_rows, columns=list("abcde"))
+    frame = pd.DataFrame(correlated_rows, columns=list("abcde")).copy()
     frame.iloc[0, 3] = np.nan
     for X in (frame, frame.to_numpy()):
         pipeline = make_pipeline(
