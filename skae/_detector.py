@@ -37,18 +37,8 @@ from skae._learning._recipe import (
 from skae._learning._training import Surroundings, make_surroundings
 from skae._model import LOWEST_SCORE, make_model
 from skae._scoring import _diagnosis as diagnosis
+from skae._scoring import _threshold as threshold
 from skae._scoring._ranking import compute_area
-from skae._scoring._threshold import (
-    Line,
-    check_calibrated,
-    check_false_alarm_rate,
-    check_folds,
-    choose_calibration_rows,
-    compute_conformal_offset,
-    compute_cross_p_values,
-    compute_p_values,
-    draw_line,
-)
 from skae._tables import _checks as checks
 from skae._tables._categories import Categories, decode_columns
 from skae._tables._columns import read_columns
@@ -73,6 +63,8 @@ Input: TypeAlias = ArrayLike | spmatrix | sparray
 FLOATS = [np.float64, np.float32]
 VALIDATION = {"accept_sparse": "csr", "dtype": FLOATS, "ensure_all_finite": False}
 COLUMNS = {"n_features_in_", "feature_names_in_", "categories_", "_column_kinds"}
+LINE = "offset_", "calibration_scores_", "_calibration_folds"
+LEARNT = "_model", "loss_curve_", "validation_loss_curve_"
 STATE_FORMAT = 4
 
 
@@ -583,6 +575,8 @@ default=None
             If Keras or TensorFlow is missing, or Keras runs on another backend.
         RuntimeError
             If the process was forked after TensorFlow had been used, which would hang.
+        OSError
+            If `memory` is a folder that cannot be made.
 
         Warns
         -----
@@ -611,13 +605,15 @@ default=None
         >>> detector.predict(other).shape
         (48,)
         """
-        check_folds(self.calibration_cv, self.calibration_fraction, self.warm_start)
+        threshold.check_folds(
+            self.calibration_cv, self.calibration_fraction, self.warm_start
+        )
         blank, past = self._make_blank(), None
         if self.warm_start and hasattr(self, "_model"):
             blank.categories_, past = self.categories_, self._model
         table = self._read(X, sample_weight, seen_by=blank)
         seeds = draw_seeds(check_random_state(self.random_state), self.n_estimators)
-        blank.categories_, table, calibration = choose_calibration_rows(
+        blank.categories_, table, calibration = threshold.choose_calibration_rows(
             table,
             blank.categories_,
             self.calibration_fraction,
@@ -629,7 +625,7 @@ default=None
         recipe, surroundings = self._prepare(callbacks)
         method, folds = self.score_method, calibration and calibration.folds
         learnt = learn(table, recipe, seeds, method, surroundings, past, folds)
-        line = draw_line(learnt.model, table, calibration, self.contamination)
+        line = threshold.draw_line(learnt.model, table, calibration, self.contamination)
         self._take_over(blank, learnt, line, stream=None)
         return self
 
@@ -727,9 +723,11 @@ default=None
         if past is not None:
             learnt = learnt.after(self.loss_curve_)
         if stream.sample is None:  # the threshold stays
-            line = Line(self.offset_)
+            line = threshold.Line(self.offset_)
         else:
-            line = draw_line(learnt.model, stream.sample, None, self.contamination)
+            line = threshold.draw_line(
+                learnt.model, stream.sample, None, self.contamination
+            )
         self._take_over(seen_by, learnt, line, stream)
         return self
 
@@ -744,7 +742,7 @@ default=None
         self, X: Input, sample_weight: ArrayLike | None, seen_by: Self
     ) -> WeightedTable:
         """The distinct rows of X that count, with their weights."""
-        X = self._validate(X, seen_by)
+        _, X = self._validate(X, seen_by)
         n_samples, weights = X.shape[0], check_weights(sample_weight, X)
         weighted = np.flatnonzero(weights)
         X, weights = take_rows(X, weighted), weights[weighted]
@@ -770,18 +768,23 @@ default=None
         return start_stream(table.X.shape[1], seed, follows_fit=hasattr(self, "_model"))
 
     def _take_over(
-        self, seen_by: Any, learnt: Learnt, line: Line, stream: Stream | None
+        self, seen_by: Any, learnt: Learnt, line: threshold.Line, stream: Stream | None
     ) -> None:
-        """All that a fit changes."""
+        """All that a fit changes, in one step."""
+        state = vars(self) | dict(zip(LINE + LEARNT, line + learnt, strict=True))
         if seen_by is not self:
-            self.__dict__.pop("feature_names_in_", None)
-            for name in COLUMNS & vars(seen_by).keys():
-                setattr(self, name, getattr(seen_by, name))
-        self._model, self._stream = learnt.model, stream
-        self.offset_, self.calibration_scores_ = line.offset, line.calibration_scores
-        self._calibration_folds = line.folds
-        self.loss_curve_, self.n_iter_ = learnt.loss_curve, len(learnt.loss_curve)
-        self.validation_loss_curve_ = learnt.validation_loss_curve
+            state.pop("feature_names_in_", None)
+            state |= {name: v for name, v in vars(seen_by).items() if name in COLUMNS}
+        self.__dict__ = state | {"_stream": stream, "n_iter_": len(learnt.loss_curve)}
+
+    def _hold(self) -> Self:
+        """The same, as it is now, whatever is fitted or calibrated meanwhile.
+
+        Neither changes a state that somebody holds: they put another in its place.
+        """
+        held = object.__new__(type(self))
+        held.__dict__ = self.__dict__
+        return held
 
     # -------------------------------------------------------------- calibration
 
@@ -842,12 +845,11 @@ default=None
         >>> detector.p_values(X[y == 0][:3]).round(3)
         array([0.006, 0.006, 0.006])
         """
-        X = self._validate_observed(X)
-        check_false_alarm_rate(false_alarm_rate, X.shape[0])
-        scores = np.sort(self._model.score(X))
-        if false_alarm_rate is not None:
-            self.offset_ = compute_conformal_offset(scores, float(false_alarm_rate))
-        self.calibration_scores_, self._calibration_folds = scores, None
+        held, X = self._validate_observed(X)
+        threshold.check_false_alarm_rate(false_alarm_rate, X.shape[0])
+        scores = held._model.score(X)
+        line = threshold.draw_calibrated_line(scores, held.offset_, false_alarm_rate)
+        self.__dict__ = vars(held) | dict(zip(LINE, line, strict=True))
         return self
 
     def p_values(self, X: Input) -> NDArray[np.float64]:
@@ -891,15 +893,18 @@ default=None
         >>> detector.p_values(other[:3]).round(3)
         array([0.094, 0.057, 0.019])
         """
+        self = self._hold()
         check_is_fitted(self)
-        calibration = check_calibrated(self.calibration_scores_, type(self).__name__)
+        calibration = threshold.check_calibrated(
+            self.calibration_scores_, type(self).__name__
+        )
         folds = self._calibration_folds
         if folds is None:
-            return compute_p_values(self.score_samples(X), calibration)
-        X = self._validate(X)
+            return threshold.compute_p_values(self.score_samples(X), calibration)
+        self, X = self._validate(X)
         scores = [member.score(X) for member in self._model.members]
         warn_if_unobserved(X, scores[0], stacklevel=3)
-        return compute_cross_p_values(scores, calibration, folds)
+        return threshold.compute_cross_p_values(scores, calibration, folds)
 
     # ------------------------------------------------------------------ scoring
 
@@ -937,7 +942,7 @@ default=None
         >>> bool(scores[y == 2].mean() < scores[y != 2].mean())
         True
         """
-        X = self._validate(X, must_be_finite=False)
+        self, X = self._validate(X, must_be_finite=False)
         scores = self._model.score(X)
         warn_if_unobserved(X, scores, stacklevel=3)
         # An infinite cell gives the lowest score. To look for one in all of X first
@@ -974,6 +979,7 @@ default=None
         >>> bool((decision == detector.score_samples(X) - detector.offset_).all())
         True
         """
+        self = self._hold()
         return self.score_samples(X) - self.offset_
 
     def predict(self, X: Input) -> NDArray[np.int64]:
@@ -1078,15 +1084,19 @@ default=None
         >>> round(detector.score(X, labels), 2)
         0.98
         """
-        X = self._validate(X)
+        self, X = self._validate(X)
         weights = check_weights(sample_weight, X)
         columns = self._model.layout.columns
         return compute_area(self._model.score, X, y, weights, columns)
 
     def _validate(
         self, X: Input, seen_by: Self | None = None, must_be_finite: bool = True
-    ) -> Table:
-        """X as a table of numbers; fit has seen its columns, or `seen_by` sees them."""
+    ) -> tuple[Self, Table]:
+        """The held detector, and X as a table of numbers.
+
+        Fit has seen its columns, or `seen_by`, which need not be held, sees them.
+        """
+        self = self._hold() if seen_by is None else self
         seen_by = seen_by or self
         features, known = self.categorical_features, seen_by.categories_
         if seen_by is self:
@@ -1101,17 +1111,17 @@ default=None
         checks.check_kinds(X, kinds, seen_by._column_kinds, seen_by._names)
         if must_be_finite:
             checks.check_finite(X, seen_by._names)
-        return X
+        return self, X
 
     @property
     def _names(self) -> Sequence[Any]:
         """Of the columns that fit has seen; their numbers if they have none."""
         return getattr(self, "feature_names_in_", range(self.n_features_in_))
 
-    def _validate_observed(self, X: Input) -> Table:
-        """The rows of X that are not missing as a whole."""
-        X = self._validate(X)
-        return take_rows(X, find_observed(X, stacklevel=4))
+    def _validate_observed(self, X: Input) -> tuple[Self, Table]:
+        """The held detector, and the rows of X that are not missing as a whole."""
+        self, X = self._validate(X)
+        return self, take_rows(X, find_observed(X, stacklevel=4))
 
     def explain(
         self, X: Input, *, return_expected: bool = False
@@ -1162,7 +1172,7 @@ default=None
         >>> load_wine().feature_names[column]
         'color_intensity'
         """
-        X = self._validate(X)
+        self, X = self._validate(X)
         if return_expected:
             return self._model.explain(X), self._name_categories(self._model.expect(X))
         return self._model.explain(X)
@@ -1212,13 +1222,13 @@ default=None
         >>> diagnosis[-1].is_problem
         True
         """
-        X = self._validate_observed(X)
+        self, X = self._validate_observed(X)
         columns = diagnosis.check_columns(X, self._names, self._model.layout)
         X = X[draw_sample(X.shape[0], self._model.layout.n_units, seed=0)]
         scores, fresh_scores = self._model.score(X), self.calibration_scores_
         n_calibration_rows = 0 if fresh_scores is None else len(fresh_scores)
         if X_fresh is not None:
-            fresh_scores = self._model.score(self._validate_observed(X_fresh))
+            fresh_scores = self._model.score(self._validate_observed(X_fresh)[1])
         elif fresh_scores is not None:  # rows of X held back by a fraction, to the bit
             scores = scores[~np.isin(scores, fresh_scores)]
         return diagnosis.Diagnosis(
@@ -1260,7 +1270,7 @@ default=None
         >>> detector.transform(X).shape
         (178, 4)
         """
-        X = self._validate(X)
+        self, X = self._validate(X)
         return self._model.encode(X)
 
     def inverse_transform(self, Z: ArrayLike) -> NDArray:
@@ -1291,6 +1301,7 @@ default=None
         >>> detector.inverse_transform(detector.transform(X)).shape
         (178, 13)
         """
+        self = self._hold()
         check_is_fitted(self)
         Z = check_array(Z, dtype=FLOATS, input_name="Z")
         n_codes = self._n_features_out
@@ -1331,7 +1342,7 @@ default=None
         >>> detector.reconstruct(X).shape
         (178, 13)
         """
-        X = self._validate(X)
+        self, X = self._validate(X)
         return self._name_categories(self._model.reconstruct(X))
 
     def _name_categories(self, units: NDArray[np.float64]) -> NDArray:
@@ -1389,8 +1400,8 @@ default=None
         if not isinstance(state["optimizer"], str | SerializedOptimizer):
             state["optimizer"] = serialize_optimizer(state["optimizer"])
         if "_model" in state:
-            state["_model"] = self._model.to_plain()
-            state["_stream"] = self._stream and self._stream._asdict()
+            state["_model"] = state["_model"].to_plain()
+            state["_stream"] = state["_stream"] and state["_stream"]._asdict()
         return state | {"_skae_version": __version__, "_state_format": STATE_FORMAT}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -451,6 +451,16 @@ def _score_unseen(
     return scores
 
 
+def draw_calibrated_line(
+    scores: NDArray[np.float64], offset: float, false_alarm_rate: float | None
+) -> Line:
+    """The line of fresh scores, at a rate of false alarms; None leaves the offset."""
+    scores = np.sort(scores)
+    if false_alarm_rate is not None:
+        offset = compute_conformal_offset(scores, float(false_alarm_rate))
+    return Line(offset, scores)
+
+
 def check_false_alarm_rate(false_alarm_rate: float | None, n_samples: int) -> None:
     """Raise if it is neither None nor a probability that so many rows can tell."""
     is_rate = isinstance(false_alarm_rate, Real) and 0 < false_alarm_rate < 1
