@@ -80,11 +80,11 @@ def _write_atomically(path: str, parts: Iterable[bytes | memoryview]) -> None:
                 file.write(part)
             file.flush()
             os.fsync(file.fileno())
-        if os.path.exists(path):
+        with contextlib.suppress(FileNotFoundError):  # there is no older file
             shutil.copymode(path, temporary)
         os.replace(temporary, path)
     except BaseException:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # the error that came first is raised
             os.unlink(temporary)
         raise
 
@@ -94,8 +94,8 @@ def read_container(
 ) -> tuple[dict[str, Any], dict[str, NDArray]]:
     """The header without its "arrays", and the arrays, which own their memory.
 
-    Raises a ValueError if the file is cut off, damaged, of a later format, or put
-    together in another way than `write_container` does.
+    Raises a ValueError if the file is cut off, damaged, of a later format, put together
+    in another way than `write_container` does, or changed while it is read.
     """
     if file.read(len(MAGIC)) != MAGIC:
         raise ValueError("it was not written by skae.save, or its start is damaged.")
@@ -105,7 +105,8 @@ def read_container(
         raise ValueError("its checksum does not match: it is damaged or cut off.")
     end = file.tell()
     file.seek(start)
-    file_format, n_text_bytes = struct.unpack("<II", _read_bytes(file, 8))
+    seen = hashlib.sha256()
+    file_format, n_text_bytes = struct.unpack("<II", _read_bytes(file, 8, seen))
     if file_format < OLDEST_FORMAT:
         raise ValueError(
             f"it is of format {file_format}, of before the first release; this skae "
@@ -118,7 +119,7 @@ def read_container(
         )
     if n_text_bytes > MAX_JSON_BYTES:
         raise ValueError(f"its header must take at most {MAX_JSON_BYTES} bytes.")
-    header = _parse(_read_bytes(file, n_text_bytes))
+    header = _parse(_read_bytes(file, n_text_bytes, seen))
     forms = {name: _read_form(form) for name, form in header.pop("arrays").items()}
     lengths = {
         name: math.prod(shape) * dtype.itemsize
@@ -128,8 +129,11 @@ def read_container(
         raise ValueError("its arrays are not as long as its header says.")
     arrays = {}
     for name, (dtype, shape) in forms.items():
-        array = np.frombuffer(_read_bytes(file, lengths[name]), dtype).reshape(shape)
+        content = _read_bytes(file, lengths[name], seen)
+        array = np.frombuffer(content, dtype).reshape(shape)
         arrays[name] = array.astype(dtype.newbyteorder("="), copy=False)
+    if seen.digest() != digest:
+        raise ValueError("it was changed while it was read. Load it again.")
     return header, arrays
 
 
@@ -141,11 +145,12 @@ def _compute_digest(file: io.BufferedReader) -> bytes:
     return digest.digest()
 
 
-def _read_bytes(file: io.BufferedReader, n_bytes: int) -> bytearray:
-    """The next bytes, in memory that an array can own and change."""
+def _read_bytes(file: io.BufferedReader, n_bytes: int, seen: Any) -> bytearray:
+    """The next bytes, in memory that an array can own and change; a hash sees them."""
     content = bytearray(n_bytes)
     if file.readinto(content) != n_bytes:
         raise ValueError("it ends too early.")
+    seen.update(content)
     return content
 
 

@@ -131,8 +131,9 @@ def load(path: str | os.PathLike) -> AutoencoderOutlierDetector:
     Raises
     ------
     ValueError
-        If the file is not one of `save`, is cut off or damaged, is of a format that
-        only a later skae reads, or holds anything that a fitted detector would not.
+        If the file is not one of `save`, is cut off, damaged or changed while it is
+        read, is of a format that only a later skae reads, or holds anything that a
+        fitted detector would not.
     OSError
         If the file cannot be read.
 
