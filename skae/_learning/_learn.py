@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -113,15 +114,63 @@ def _learn_rows(
     """A Model of rows by a settled recipe, and the trainings, or what a cache has."""
     architecture = recipe.plan_architecture(rows.scaling.layout)
     start = _choose_start(architecture, rows.scaling, seeds, past)
-    train_or_recall = train
-    if not surroundings.callbacks:
-        memory = check_memory(surroundings.memory)
-        train_or_recall = memory.cache(train, ignore=["surroundings"])
-    trainings = train_or_recall(recipe, rows, start, seeds, surroundings)
+    is_cached = surroundings.memory is not None and not surroundings.callbacks
+    obtain = _recall_or_train if is_cached else train
+    trainings = obtain(recipe, rows, start, seeds, surroundings)
     weights = [training.weights for training in trainings]
     sample = take_sample(rows, seeds.sample)
     model = _make_model(architecture, weights, sample, score_method, seeds.sample)
     return model, trainings
+
+
+def _recall_or_train(
+    recipe: Recipe,
+    rows: ScaledRows,
+    start: list[list[NDArray[np.float32]]],
+    seeds: Seeds,
+    surroundings: Surroundings,
+) -> list[Training]:
+    """What a cache has of a training, if it is undamaged."""
+    memory = surroundings.memory
+    try:
+        recall = check_memory(memory).cache(_train_and_seal, ignore=["surroundings"])
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"memory={memory!r} must be a folder that can be made and written to, a "
+            f"joblib.Memory or None. {error.strerror}",
+            error.filename,
+        ) from error
+    arguments = recipe, rows, start, seeds, surroundings
+    recalled = recall(*arguments)
+    try:
+        trainings, seal = recalled
+        is_whole = _compute_seal(trainings) == seal
+    except (AttributeError, TypeError, ValueError):  # it is something else
+        is_whole = False
+    return trainings if is_whole else train(*arguments)
+
+
+def _train_and_seal(
+    recipe: Recipe,
+    rows: ScaledRows,
+    start: list[list[NDArray[np.float32]]],
+    seeds: Seeds,
+    surroundings: Surroundings,
+) -> tuple[list[Training], str]:
+    """Trainings, and by what to know that a cache gives them back as they were."""
+    trainings = train(recipe, rows, start, seeds, surroundings)
+    return trainings, _compute_seal(trainings)
+
+
+def _compute_seal(trainings: list[Training]) -> str:
+    digest = hashlib.sha256()
+    for weights, *others in trainings:
+        for weight in weights:
+            digest.update(repr((weight.shape, weight.dtype.str)).encode())
+            digest.update(weight.tobytes())
+        digest.update(repr(others).encode())
+    return digest.hexdigest()
 
 
 def learn_part(
