@@ -27,6 +27,7 @@ _keras: Any = None
 _is_talkative = False
 _is_inherited = False  # TensorFlow, imported before this process was forked
 _import_lock = threading.Lock()
+_silence_lock = threading.RLock()  # who restores a stream has found it as it was
 
 
 def import_keras() -> Any:
@@ -127,8 +128,8 @@ def _has_lost_its_threads() -> bool:
 
 
 def _note_fork() -> None:
-    global _import_lock, _is_inherited
-    _import_lock = threading.Lock()
+    global _import_lock, _silence_lock, _is_inherited
+    _import_lock, _silence_lock = threading.Lock(), threading.RLock()
     _is_inherited = "tensorflow" in sys.modules
 
 
@@ -158,9 +159,10 @@ def first_xla_compilation_silenced() -> Iterator[None]:
     its default level of logging, is not.
     """
     global _is_talkative
-    with _standard_error_silenced() if _is_talkative else contextlib.nullcontext():
-        yield
-    _is_talkative = False
+    with _silence_lock if _is_talkative else contextlib.nullcontext():
+        with _standard_error_silenced() if _is_talkative else contextlib.nullcontext():
+            yield
+        _is_talkative = False
 
 
 if hasattr(os, "register_at_fork"):
