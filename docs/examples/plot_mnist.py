@@ -29,7 +29,6 @@ import sys
 import threading
 import urllib.request
 from pathlib import Path
-from zipfile import BadZipFile
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -47,22 +46,19 @@ def load_images(path):
     if path is not None:
         try:
             return *read_npz(path), str(path)
-        except UNREADABLE as error:
+        except Exception as error:  # zipfile, zlib and NumPy raise many kinds
             sys.exit(
                 f"{path} must be an .npz file with the arrays x_train and x_test, as "
                 f"keras.datasets.mnist keeps it; reading it failed: {error}"
             )
     cached = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
-    with contextlib.suppress(*UNREADABLE):
+    with contextlib.suppress(Exception):
         return *read_npz(cached / "datasets" / "mnist.npz"), "MNIST"
     if (images := download_mnist()) is not None:
         return *images, "MNIST"
     print("MNIST is neither cached nor within reach: using scikit-learn's digits.")
     images = load_digits().images / 16
     return *train_test_split(images, random_state=0), "load_digits"
-
-
-UNREADABLE = (OSError, EOFError, KeyError, TypeError, ValueError, BadZipFile)
 
 
 def read_npz(path):
