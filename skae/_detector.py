@@ -25,7 +25,7 @@ from skae._learning._network import get_keras_models, make_keras_activation
 from skae._learning._optimizer import (
     SerializedOptimizer,
     deserialize_optimizer,
-    serialize_optimizer,
+    make_plain,
 )
 from skae._learning._recipe import (
     PARAMETERS,
@@ -1397,8 +1397,7 @@ default=None
         to each type in a file, and only that one imports what the file names.
         """
         state = dict(super().__getstate__())  # which may be `__dict__` itself
-        if not isinstance(state["optimizer"], str | SerializedOptimizer):
-            state["optimizer"] = serialize_optimizer(state["optimizer"])
+        state["optimizer"] = make_plain(state["optimizer"])
         if "_model" in state:
             state["_model"] = state["_model"].to_plain()
             state["_stream"] = state["_stream"] and state["_stream"]._asdict()

@@ -26,6 +26,7 @@ from skae._scoring._forward import (
     Hiding,
     Layer,
     iterate_forward,
+    keep_finite,
     make_hidings,
     make_networks,
     run_forward,
@@ -211,7 +212,7 @@ class Model:
         def expect(inputs: NDArray[np.float64]) -> NDArray[np.float64]:
             return self.scaling.undo(compute_expected(inputs, self._run, self.scaling))
 
-        return self._compute_by_blocks(X, self.layout.n_units, expect)
+        return keep_finite(self._compute_by_blocks(X, self.layout.n_units, expect))
 
     def _compute_by_blocks(
         self,
@@ -246,7 +247,7 @@ class Model:
                 codes[block] = np.concatenate(outputs, axis=1)
 
         self._share_out(len(codes), work)
-        return codes
+        return keep_finite(codes)
 
     def decode(self, codes: NDArray) -> NDArray[np.float64]:
         """What each code stands for, as `reconstruct` has it."""
@@ -263,7 +264,7 @@ class Model:
 
         self._share_out(len(outputs), work)
         outputs /= len(self.networks)
-        return self.scaling.undo(outputs)
+        return keep_finite(self.scaling.undo(outputs))
 
     def reconstruct(self, X: Table) -> NDArray[np.float64]:
         """What the networks make of each unit, on average, in the user's units.
@@ -280,7 +281,7 @@ class Model:
                 averages[block] = self.scaling.undo(np.mean(outputs, axis=0))
 
         self._share_out(len(averages), work)
-        return averages
+        return keep_finite(averages)
 
     @np.errstate(all="ignore")
     def inspect(self, X: Table) -> list[Finding]:

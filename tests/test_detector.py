@@ -4,6 +4,7 @@ import ctypes
 import pickle
 import threading
 import time
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -902,8 +903,11 @@ class TestScore:
             lambda y: pd.array([pd.NA, *y[1:].astype(str)], dtype="string"),
             lambda y: pl.Series([None, *y[1:].tolist()]),
             lambda y: np.ma.masked_equal(y, -1),
+            lambda y: [Decimal("sNaN"), *y[1:].tolist()],
         ],
-        ids="float list nullable object text nullable-text polars masked".split(),
+        ids=(
+            "float list nullable object text nullable-text polars masked signaling"
+        ).split(),
     )
     def test_missing_labels_are_refused(self, make_labels, fitted, correlated_rows):
         y = make_labels(np.where(np.arange(200) % 10 == 0, -1, 1))

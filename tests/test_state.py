@@ -84,6 +84,20 @@ def test_unfitted_detector_survives_a_pickle(make_detector):
     assert restored.get_params() == detector.get_params()
 
 
+@pytest.mark.parametrize("make_optimizer", [lambda k: None, lambda k: k.SGD])
+def test_optimizer_that_fit_will_refuse_survives_a_pickle(
+    make_optimizer, make_detector, correlated_rows
+):
+    """Not even an instance of one, but the class."""
+    import keras
+
+    optimizer = make_optimizer(keras.optimizers)
+    restored = pickle.loads(pickle.dumps(make_detector(optimizer=optimizer)))
+    assert restored.optimizer is optimizer
+    with pytest.raises(ValueError, match="optimizer.* must be .*Got"):
+        restored.fit(correlated_rows)
+
+
 def test_state_is_the_weights_and_a_little(make_detector, correlated_rows):
     X = np.random.RandomState(0).normal(size=(50, 100))
     detector = make_detector(hidden_layer_sizes=(200, 50), epochs=1).fit(X)

@@ -20,8 +20,19 @@ class SerializedOptimizer(NamedTuple):
     config: dict[str, Any]
 
 
+def make_plain(optimizer: Any) -> Any:
+    """A prototype as plain values; whatever else is given, `fit` will judge."""
+    is_prototype = hasattr(optimizer, "get_config") and not isinstance(optimizer, type)
+    return serialize_optimizer(optimizer) if is_prototype else optimizer
+
+
 def serialize_optimizer(optimizer: keras.optimizers.Optimizer) -> SerializedOptimizer:
     """An optimizer as plain values, without its variables."""
+    if isinstance(optimizer, type):
+        raise ValueError(
+            "optimizer must be the name of a Keras optimizer or an instance of one. "
+            f"Got the class {optimizer.__name__!r} instead: call it."
+        )
     kind = type(optimizer)
     return SerializedOptimizer(
         kind.__module__, kind.__qualname__, optimizer.get_config()

@@ -126,6 +126,7 @@ class Trainer:
             tf.TensorSpec([None], tf.float32),
         )
 
+    @np.errstate(over="ignore")  # the loss tells
     def reset(
         self,
         weights: Sequence[NDArray[np.float32]],
@@ -187,6 +188,7 @@ class Trainer:
         parts = np.split(state, np.cumsum(sizes)[:-1])
         return [part.reshape(s) for part, s in zip(parts, shapes, strict=True)]
 
+    @np.errstate(over="ignore")
     def run_updates(
         self,
         batches: NDArray[np.float32],

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from skae._scoring._forward import LARGEST
 from skae._tables._scaling import Scaling
 
 # Fewer find fewer of several changed columns, more hardly find more
@@ -159,6 +160,6 @@ def _share_out_overflow(
     rows /= rows.max(axis=1, keepdims=True)
     rows /= rows.sum(axis=1, keepdims=True)
     sums = np.nan_to_num(anomaly[overflows], nan=largest, posinf=largest)
-    sums = np.minimum(sums, largest * (1.0 - 1e-9))  # room for rounding
+    sums = np.minimum(sums, LARGEST)
     contributions[overflows] = rows * sums[:, np.newaxis]
     return contributions

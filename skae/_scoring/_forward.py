@@ -22,6 +22,7 @@ from skae._tables._scaling import ScaledRows
 
 MULTIPLE = 16
 MAX_TERMS = 256
+LARGEST = float(np.finfo(np.float64).max) * (1.0 - 1e-9)  # room for rounding
 
 Activation = str | Callable[..., Any]  # as Keras has it
 Activate = Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -252,6 +253,17 @@ def _activate(layer: Layer, out: NDArray[np.float64]) -> NDArray[np.float64]:
         if activated is not values:
             values[...] = activated
     return out
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def keep_finite(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What overflows as the largest number there is, and what is no number as 0.
+
+    Overwrites the values. They come from finite rows, and must be of use as such.
+    """
+    if not np.isfinite(values.sum()):
+        np.nan_to_num(values, copy=False, posinf=LARGEST, neginf=-LARGEST)
+    return values
 
 
 def multiply(

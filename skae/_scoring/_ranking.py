@@ -93,7 +93,7 @@ def read_labels(y: Any, weights: NDArray[np.float64]) -> NDArray:
 def _is_missing(label: Any) -> bool:
     try:
         return label is None or bool(label != label)
-    except TypeError:  # pandas.NA is neither equal to itself nor not
+    except (TypeError, ArithmeticError):  # pandas.NA, and a signaling NaN of decimal
         return True
 
 
@@ -153,6 +153,9 @@ def _measure_isolation(
 def _standardise(pool: NDArray, n_rows: int) -> NDArray[np.float64]:
     """Cells in standard deviations of the first rows from their mean."""
     cells = pool.astype(np.float64)
+    largest = np.fmax.reduce(np.abs(cells[:n_rows]), axis=0)
+    _, exponents = np.frexp(np.nan_to_num(largest))
+    cells = np.ldexp(cells, -exponents)  # of which no square is 0 or infinite
     rows = np.ma.masked_invalid(cells[:n_rows])
     with np.errstate(all="ignore"):
         cells -= rows.mean(axis=0).filled(0.0)

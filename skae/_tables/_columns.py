@@ -428,7 +428,7 @@ def _read_objects(values: NDArray, name: Any) -> tuple[NDArray[np.float64], str]
             raise _make_error(name, row, values[row], kind)
     if DATE in kinds.values() or DURATION in kinds.values():
         for row in np.flatnonzero(cells == NUMBER):  # NaN is a gap there, too
-            if values[row] != values[row]:
+            if _is_nan(values[row]):
                 cells[row] = GAP
     found = [kind for kind in KINDS if (cells == kind).any()]
     if len(found) > 1:
@@ -444,6 +444,13 @@ def _read_objects(values: NDArray, name: Any) -> tuple[NDArray[np.float64], str]
         convert = _convert_numbers if kind == NUMBER else _convert_times
         numbers[rows] = convert(values[rows], name, rows)
     return numbers, kind
+
+
+def _is_nan(value: Any) -> bool:
+    try:
+        return bool(value != value)
+    except ArithmeticError:  # a signaling NaN of decimal is no gap
+        return False
 
 
 def _classify(cell_type: type) -> str:

@@ -10,7 +10,7 @@ analysis and recommendations", The American Statistician 37, 242-247.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +19,11 @@ from numpy.typing import NDArray
 from skae._tables._reading import Table, Weights, read_dense, read_numbered_chunks
 
 SAMPLE_ROWS = 256  # whose median is a pivot: any value that is not far out will do
+
+# The squares of what is smaller than about 1e-154 are 0: columns that lie within less
+# than this are measured in units in which they are not.
+SMALL_RANGE = 1e-130
+SMALL_UNIT = 2.0**-900
 
 
 class Moments(NamedTuple):
@@ -32,20 +37,31 @@ class Moments(NamedTuple):
     total: NDArray[np.float64]  # weight of the observed cells
 
 
+Chunks = Iterable[tuple[slice, NDArray]]  # and which rows they are
 Sums = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 
 
 def compute_moments(X: Table, weights: Weights = None) -> Moments:
     """Mean, standard deviation and extremes, by weight, read a chunk at a time."""
-    return add_up(read_numbered_chunks(X), draw_evenly(X), weights)
+    return add_up(lambda: read_numbered_chunks(X), draw_evenly(X), weights)
 
 
 def add_up(
-    chunks: Iterable[tuple[slice, NDArray]],
-    sample: NDArray[np.float64],
-    weights: Weights,
+    read: Callable[[], Chunks], sample: NDArray[np.float64], weights: Weights
 ) -> Moments:
     """The moments of a table from its chunks and a sample of its rows."""
+    moments = _add_up(read(), sample, weights)
+    with np.errstate(over="ignore"):
+        spread = moments.high - moments.low
+    (small,) = np.nonzero((spread > 0.0) & (spread < SMALL_RANGE))
+    if len(small):
+        chunks = ((rows, chunk[:, small] / SMALL_UNIT) for rows, chunk in read())
+        enlarged = _add_up(chunks, sample[:, small] / SMALL_UNIT, weights)
+        moments.deviation[small] = enlarged.deviation * SMALL_UNIT
+    return moments
+
+
+def _add_up(chunks: Chunks, sample: NDArray[np.float64], weights: Weights) -> Moments:
     pivot = find_lower_quantiles(sample, [0.5])[0]
     low, high = np.full((2, len(pivot)), np.nan)
     total, mean, squares = np.zeros((3, len(pivot)))

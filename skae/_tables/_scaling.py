@@ -179,8 +179,12 @@ class ScaledRows:
         """Of rows and units."""
         return self.X.shape[0], len(self.factor)
 
+    @np.errstate(over="ignore")
     def read(self, rows: Rows, out: NDArray) -> NDArray:
-        """Write the given rows to `out`, of float64 or float32, and return it."""
+        """Write the given rows to `out`, of float64 or float32, and return it.
+
+        What overflows is infinite there: its loss or its score tells.
+        """
         if self._has_categories:
             return self._read_units(rows, out)
         if self._is_scaled:

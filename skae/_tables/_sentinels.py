@@ -108,8 +108,11 @@ def _compare_with_others(
     """Their shares of the variance, deviations of others, and whether they are none."""
     sample = draw_evenly(table.X)[:, columns]
     sample[sample == values] = np.nan
-    chunks = _read_others(table.X, columns, values)
-    others = add_up(chunks, sample, none_if_equal(table.weights))
+    others = add_up(
+        lambda: _read_others(table.X, columns, values),
+        sample,
+        none_if_equal(table.weights),
+    )
     spread = _measure_spreads(sample)
     deviation, total = moments.deviation[columns], moments.total[columns]
     shares = 1.0 - np.square(others.deviation / deviation) * (others.total / total)

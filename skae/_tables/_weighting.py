@@ -26,15 +26,25 @@ BIT_MIXER = np.uint64(0x9E3779B97F4A7C15)
 
 def check_weights(sample_weight: ArrayLike | None, X: Table) -> NDArray[np.float64]:
     """One weight for each row, at least one of them positive."""
-    given = np.ones(1) if sample_weight is None else np.asarray(sample_weight)
-    if given.size and not given.any():
+    try:
+        given = np.ones(1) if sample_weight is None else np.asarray(sample_weight)
+        is_zero = bool(given.size and not given.any())
+        weights: NDArray[np.float64] = _check_sample_weight(
+            None if is_zero else sample_weight,
+            X,
+            dtype=np.float64,
+            ensure_non_negative=True,
+        )
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(
+            "sample_weight must hold a finite number for each row, at least 0, or be "
+            f"None to weigh all rows alike. {error}"
+        ) from None
+    if is_zero:
         raise ValueError(
             "sample_weight must hold at least one positive weight; all are zero, "
             "which leaves no row. Pass None to weigh all rows alike."
         )
-    weights: NDArray[np.float64] = _check_sample_weight(
-        sample_weight, X, dtype=np.float64, ensure_non_negative=True
-    )
     with np.errstate(over="ignore"):
         total = weights.sum()
     if not np.isfinite(total):
@@ -64,7 +74,25 @@ def merge_rows(
     keys = keys[:, order]
     is_first = np.append(True, (keys[:, 1:] != keys[:, :-1]).any(axis=0))
     firsts = np.flatnonzero(is_first)
-    return X[order[firsts]], np.add.reduceat(weights[order], firsts)
+    weights, order = np.add.reduceat(weights[order], firsts), order[firsts]
+    settled = _settle_ties(X, order, positions[order])
+    return X[order[settled]], weights[settled]
+
+
+def _settle_ties(
+    X: Table, rows: NDArray[np.intp], positions: NDArray[np.float64]
+) -> NDArray[np.intp]:
+    """An order of distinct rows in which those at one place are ordered by their cells.
+
+    Some share one, where a cell is far less than the range of its column, and their
+    keys depend on its unit.
+    """
+    order, is_tied = np.arange(len(rows)), np.diff(positions) == 0.0
+    (tied,) = np.nonzero(np.append(is_tied, False) | np.append(False, is_tied))
+    if len(tied):
+        cells = read_dense(X, rows[tied])
+        order[tied] = tied[np.lexsort((*cells.T[::-1], positions[tied]))]
+    return order
 
 
 def _locate(X: Table) -> NDArray[np.float64]:

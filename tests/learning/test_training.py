@@ -256,3 +256,15 @@ class TestXLA:
             "AutoencoderOutlierDetector(epochs=2).fit(np.eye(20))\n"
         )
         assert out == ""
+
+
+@pytest.mark.parametrize("value", [1e38, 1e39, 1e300])
+def test_cells_that_float32_does_not_hold_are_one_error_and_no_warning(
+    value, make_detector
+):
+    X = np.random.RandomState(0).normal(size=(20, 3))
+    with pytest.raises(ValueError, match="Training diverged"):
+        make_detector(epochs=1, scaling=None).fit(value * X)
+    detector = make_detector(epochs=1).fit(X)
+    with pytest.raises(ValueError, match="Training diverged"):
+        detector.partial_fit(value * X)  # by the scaling of the first rows

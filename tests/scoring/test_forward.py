@@ -60,3 +60,23 @@ def test_scoring_needs_memory_for_a_block_only(detector_and_rows):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < output_bytes + os.cpu_count() * block_bytes + 2**20
+
+
+@pytest.mark.parametrize("folds", [None, 2])
+def test_codes_and_reconstructions_of_finite_rows_are_finite(folds):
+    """Even where what lies between overflows."""
+    X = np.random.RandomState(0).normal(size=(40, 3))
+    detector = AutoencoderOutlierDetector(
+        (4, 2), epochs=1, calibration_cv=folds, random_state=0
+    ).fit(X)
+    largest = np.finfo(np.float64).max
+    rows = largest * np.array([[1.0, 1.0, 1.0], [-1.0, 1.0, 0.0], [0.0, 1.0, -1.0]])
+    codes = detector.transform(rows)
+    _, expected = detector.explain(rows, return_expected=True)
+    for values in (
+        codes,
+        expected,
+        detector.reconstruct(rows),
+        detector.inverse_transform(np.full(codes.shape, largest)),
+    ):
+        assert np.isfinite(values).all()

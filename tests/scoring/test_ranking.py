@@ -80,9 +80,10 @@ def test_score_of_fewer_rows_without_labels_is_nan_and_a_warning(
 
 
 def test_scores_that_are_all_equal_are_chance(make_detector):
-    """Each cell is so far out that it counts as the farthest."""
+    """Each row is so far out that it has the lowest score there is."""
     X = np.random.RandomState(0).normal(size=(30, 3))
-    detector = make_detector().fit(X)
+    detector = make_detector().fit(1e-20 * X)
+    assert len(set(detector.score_samples(1e300 * X))) == 1
     assert detector.score(1e300 * X) == 0.5
 
 
@@ -102,6 +103,19 @@ def test_score_without_labels_does_not_depend_on_units(make_detector, correlated
         for X in (correlated_rows, correlated_rows * units)
     ]
     assert scores[0] == pytest.approx(scores[1], abs=1e-9)
+
+
+@pytest.mark.parametrize("unit", [2.0**-600, 2.0**-900, 2.0**500])
+def test_score_without_labels_takes_squares_that_underflow_or_overflow(
+    unit, make_detector, correlated_rows
+):
+    X = np.concatenate([correlated_rows[:30], 3 * correlated_rows[:3]])
+    units = [unit, 1.0, 1.0, 1.0, 1.0]
+    found = []
+    for rows in X, X * units:
+        detector = make_detector(epochs=1, scaling="minmax").fit(rows)
+        found.append(detector.score(rows))
+    assert found[1] == found[0]
 
 
 def test_score_of_many_rows_without_labels_is_that_of_some(

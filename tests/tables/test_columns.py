@@ -632,6 +632,11 @@ def test_complex_numbers_are_an_error_that_names_the_column(of_numbers, numbers)
             "dates and durations, such as datetime.date(2024, 1, 1) in row 0 and "
             "datetime.time(1, 0) in row 2",
         ),
+        (
+            [date(2024, 1, 1), Decimal("sNaN")],
+            "numbers and dates, such as Decimal('sNaN') in row 1 and "
+            "datetime.date(2024, 1, 1) in row 0",
+        ),
     ],
 )
 def test_column_of_two_kinds_is_an_error(cells, what, of_dated, dated):

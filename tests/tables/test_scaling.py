@@ -359,6 +359,15 @@ def test_unit_of_whole_numbers_with_an_offset_changes_no_digit(exponent, make_de
     )
 
 
+@pytest.mark.parametrize("unit", [2.0**-450, 2.0**-600, 2.0**-900])
+def test_squares_that_underflow_are_no_lack_of_spread(unit):
+    X = np.random.default_rng(0).normal(size=(40, 2))
+    expected = compute_moments(X).deviation * [1.0, unit]
+    scaled = X * [1.0, unit]
+    np.testing.assert_array_equal(compute_moments(scaled).deviation, expected)
+    np.testing.assert_array_equal(fit_scaling(scaled, "standard").scale, expected)
+
+
 def test_sparse_and_dense_rows_have_one_robust_scaling():
     rows = sparse.random(400, 6, 0.3, format="csr", random_state=0)
     rows.data += 1.234

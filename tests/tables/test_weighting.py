@@ -192,6 +192,18 @@ def test_canonical_order_of_gaps_does_not_depend_on_units(change):
     np.testing.assert_array_equal(other, change(merged))
 
 
+def test_canonical_order_of_cells_far_below_the_range_does_not_depend_on_units():
+    """As near to each other as these are, the random line has them in one place."""
+    X = np.array([[1e11, 1.0], [2e-11, 2.0], [1e-21, 2.0], [3e-6, 2.0], [0.0, 1.0]])
+    weights = np.arange(5.0)
+    merged, merged_weights = merge_rows(X, weights)
+    for exponent in range(1, 9):
+        unit = np.array([2.0**exponent, 1.0])
+        scaled, scaled_weights = merge_rows(X * unit, weights)
+        np.testing.assert_array_equal(scaled, merged * unit)
+        np.testing.assert_array_equal(scaled_weights, merged_weights)
+
+
 def test_rows_are_drawn_by_weight():
     weights = np.array([1.0, 2.5, 0.5])
     draws = [
@@ -258,6 +270,9 @@ def test_rows_of_a_large_table_are_chosen_without_a_copy(
         ([], "minimum of 1 is required"),
         (np.ones(199), "sample_weight.shape == "),
         (np.ones((200, 1)), "1D array"),
+        (["heavy"] * 200, "sample_weight must hold a finite number for each row"),
+        ([[1.0], [1.0, 2.0]], "sample_weight must hold a finite number"),
+        ([10**400] * 200, "sample_weight must hold a finite number"),
     ],
 )
 def test_bad_weights_are_an_error_and_change_nothing(
