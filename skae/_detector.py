@@ -84,7 +84,8 @@ class AutoencoderOutlierDetector(
     of `calibration_cv`, and with it each pickle and file of it;
     ``score_method="reconstruction"`` keeps none.
 
-    Read more in the :doc:`user guide </user_guide>`.
+    Read more in :doc:`how it works </how_it_works>`, and in :doc:`which parameters
+    matter </parameters>`.
 
     Parameters
     ----------
@@ -246,7 +247,7 @@ default=None
     n_features_in_ : int
         Number of columns seen by `fit`.
 
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the columns seen by `fit`; defined only if all are strings.
 
     categories_ : list of (list or None) or None
@@ -313,10 +314,10 @@ default=None
     the columns and n the number of distinct rows, at most 10,000, that all of this
     comes from: errors of a tenth of a deviation are no evidence, nor are those that
     fewer rows would make. The references, up to 512, are drawn from the 90 % of these
-    rows whose |v| is smallest, and from those that, equal to each other, are a
+    rows whose ``|v|`` is smallest, and from those that, equal to each other, are a
     twentieth of all and at least 12. They are kept as scaled rows; what is missed of
-    them is computed by the network at hand. Where there are categories, |v| counts how
-    far a row's are from those of others, on average.
+    them is computed by the network at hand. Where there are categories, ``|v|`` counts
+    how far a row's are from those of others, on average.
 
     A row that is one of the references is judged by the others, in `fit` as in
     `predict`. It is one if no cell differs by more than about 1e-6 of its value, or by
@@ -855,12 +856,12 @@ default=None
     def p_values(self, X: Input) -> NDArray[np.float64]:
         """How probable a score as low as each row's is among normal rows.
 
-        The conformal p-value [5]_ of a row is ``(1 + k) / (1 + n)``, with k the number
-        of the n calibration scores that are not above its score. A new normal row has a
-        p-value of at most a with probability at most a, for any a, on average over the
-        draw of the calibration rows. After a `fit` with `calibration_cv` it is a
-        cross-conformal one, of which less is proven, and it need not agree with
-        `predict`; see Notes of the class.
+        The conformal p-value (Bates et al., 2023) of a row is ``(1 + k) / (1 + n)``,
+        with k the number of the n calibration scores that are not above its score. A
+        new normal row has a p-value of at most a with probability at most a, for any a,
+        on average over the draw of the calibration rows. After a `fit` with
+        `calibration_cv` it is a cross-conformal one, of which less is proven, and it
+        need not agree with `predict`; see Notes of the class.
 
         Parameters
         ----------
@@ -1133,10 +1134,10 @@ default=None
         suspicious columns of a row are hidden one after the other, as if their values
         were missing. What the squared differences from the nearest references (or, by
         "reconstruction", the squared errors) lose by it is the share of that column
-        [6]_; of what is left after the last one, column j gets the terms that carry its
-        index. The shares are scaled to the anomaly of the row. It takes seven forward
-        passes, and four more with `return_expected`, where scoring takes one, and the
-        nearest references are found anew in each.
+        (Alcala and Qin, 2009); of what is left after the last one, column j gets the
+        terms that carry its index. The shares are scaled to the anomaly of the row. It
+        takes seven forward passes, and four more with `return_expected`, where scoring
+        takes one, and the nearest references are found anew in each.
 
         Parameters
         ----------
