@@ -56,7 +56,6 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(UndefinedMetric|Convergence)Warning|NotFittedError"),
 ]
 extlinks = {"doi": ("https://doi.org/%s", "doi:%s")}
-suppress_warnings = ["config.cache"]
 myst_heading_anchors = 4
 myst_enable_extensions = ["colon_fence", "attrs_inline"]
 
@@ -76,9 +75,17 @@ def drop_foreign_links(app, what, name, obj, options, lines):
     lines[:] = re.sub(r":ref:`([^`]*)`", r"scikit-learn's \1", text).split("\n")
 
 
+def link_to_gallery(app, docname, source):
+    """Lead links that hold in the repository to what is built, or leave their text."""
+    text = source[0].replace("](examples/GALLERY_HEADER.rst)", "](gallery/index.rst)")
+    text = re.sub(r"\]\(examples/(\w+)\.py\)", r"](gallery/\1.rst)", text)
+    source[0] = re.sub(r"\[([^\]]+)\]\(\.\./[^)]+\)", r"\1", text)
+
+
 def setup(app):
-    """Connect the hook."""
+    """Connect the hooks."""
     app.connect("autodoc-process-docstring", drop_foreign_links, priority=900)
+    app.connect("source-read", link_to_gallery)
 
 
 # ------------------------------------------------------------- pictures and gallery

@@ -258,7 +258,7 @@ def test_example_of_the_docstring_prints_what_it_says():
 
 
 def test_example_of_the_guide_decides_as_the_detector(fitted, correlated_rows):
-    guide = Path(__file__).parents[2] / "docs" / "user_guide.md"
+    guide = Path(__file__).parents[2] / "docs" / "files_and_services.md"
     code = re.search(r"```text\n(import onnxruntime.*?)```", guide.read_text(), re.S)
     names = {"skae": skae, "detector": fitted}
     names |= {"train": correlated_rows, "fresh": correlated_rows}
