@@ -62,6 +62,7 @@ myst_enable_extensions = ["colon_fence", "attrs_inline"]
 # ----------------------------------------------------------------------- reference
 
 autosummary_generate = True
+toc_object_entries_show_parents = "hide"
 autodoc_typehints = "none"  # the docstrings say more
 numpydoc_show_class_members = False  # the template of a class lists its methods
 

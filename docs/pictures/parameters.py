@@ -34,10 +34,8 @@ for k, (ax, title) in enumerate(zip(axes, ["novelty", "unsupervised"], strict=Tr
     ax.scatter(means, lines, color=colors, s=18)
     ax.set(title=title, xlabel="AUROC minus that of the default")
     ax.grid(axis="x", alpha=0.3)
-    for above, below in zip(
-        range(len(settings)), range(1, len(settings)), strict=False
-    ):
-        if settings[above][0] != settings[below][0]:
-            ax.axhline(-above - 0.5, color="0.9", linewidth=0.8, zorder=0)
+    for i, (above, below) in enumerate(pairwise(settings)):
+        if above[0] != below[0]:
+            ax.axhline(-i - 0.5, color="0.9", linewidth=0.8, zorder=0)
 axes[0].set_yticks(lines, labels, fontsize=8)
 axes[0].set_ylim(lines[-1] - 0.8, 0.8)
