@@ -42,7 +42,7 @@ def draw_masking():
     given_back = detector.reconstruct(shown)
     colors = plt.get_cmap("gray_r").with_extremes(bad="#9ecae1")
     figure, axes = plt.subplots(3, 3, figsize=(4.5, 4.7), layout="constrained")
-    titles = ["a row", "what the network is shown", "what it gives back"]
+    titles = ["the row", "as it is shown", "as given back"]
     for column, (title, pictures) in enumerate(
         zip(titles, [rows, shown, given_back], strict=True)
     ):
@@ -76,7 +76,7 @@ def draw_far_out():
         "a plain autoencoder, by its error": PLAIN,
         "the default, by its score": {},
     }
-    _, axes = plt.subplots(1, 2, figsize=(8.2, 4.2), sharey=True, layout="constrained")
+    _, axes = plt.subplots(1, 2, figsize=(8.2, 4.3), sharey=True, layout="compressed")
     grid = np.stack(np.meshgrid(np.linspace(-5, 9, 141), np.linspace(-5, 9, 141)))
     for ax, (title, parameters) in zip(axes, detectors.items(), strict=True):
         detector = AutoencoderOutlierDetector(
@@ -142,7 +142,7 @@ def draw_neighbours():
     X, strange = make_band()
     X = X[:300]
     usual = np.array([[0.4, 0.5]])
-    _, ax = plt.subplots(figsize=(5.2, 4.6), layout="constrained")
+    _, ax = plt.subplots(figsize=(5.2, 5.0), layout="compressed")
     ax.scatter(*X.T, s=8, color="0.6", label="references")
     for name, row, side in (
         ("an odd row", strange[1], 9),

@@ -11,12 +11,12 @@ PAGE = Path("../parameters.md")  # seen from the folder of this file
 
 
 def read_figures():
-    """Parameter, value, and for both protocols the difference and standard error."""
+    """Parameter, value, and for both protocols mean, standard error and median."""
     line = re.compile(
-        r"^\| `(\w+)` \| `(.+?)` \| ([+-]\S+) \((\S+)\) \| ([+-]\S+) \((\S+)\) \|", re.M
+        r"^\| `(\w+)` \| `(.+?)`" + 2 * r" \| (\S+) \((\S+)\) (\S+)" + r" \|", re.M
     )
     for name, value, *figures in line.findall(PAGE.read_text(encoding="utf-8")):
-        yield name, value, np.array(figures, dtype=float).reshape(2, 2)
+        yield name, value, np.array(figures, dtype=float).reshape(2, 3)
 
 
 settings = list(read_figures())
@@ -26,12 +26,13 @@ _, axes = plt.subplots(
     1, 2, figsize=(8.6, 0.24 * len(settings) + 1), sharey=True, layout="constrained"
 )
 for k, (ax, title) in enumerate(zip(axes, ["novelty", "unsupervised"], strict=True)):
-    means, errors = np.array([figures[k] for *_, figures in settings]).T
+    means, errors, medians = np.array([figures[k] for *_, figures in settings]).T
     clear = np.abs(means) > 2 * errors
     colors = np.where(clear, np.where(means < 0, "C3", "C2"), "0.5")
     ax.axvline(0, color="black", linewidth=0.8)
     ax.hlines(lines, means - 2 * errors, means + 2 * errors, color=colors)
     ax.scatter(means, lines, color=colors, s=18)
+    ax.scatter(medians, lines, marker="|", color="black", s=40)
     ax.set(title=title, xlabel="AUROC minus that of the default")
     ax.grid(axis="x", alpha=0.3)
     for i, (above, below) in enumerate(pairwise(settings)):
