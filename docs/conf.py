@@ -119,6 +119,7 @@ sphinx_gallery_conf = {
 # --------------------------------------------------------------------------- theme
 
 html_theme = "pydata_sphinx_theme"
+html_sidebars = {page: [] for page in ("index", "start", "changelog")}
 html_title = "skae"
 html_static_path = ["_static"]
 html_css_files = ["skae.css"]
