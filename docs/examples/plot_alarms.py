@@ -3,11 +3,9 @@
 Alarms with a promise, and the reason for each
 ==============================================
 
-The person on call asks how sure an alarm is, how many false ones there will be next
-week, which measurement is odd, and what would have been normal. Measurements of benign
-tumours are the normal rows here; malignant ones are what should raise an alarm.
-
-Run it from a shell with ``python plot_alarms.py``; ``--help`` lists the options.
+How sure is an alarm, how many false ones will there be next week, which measurement is
+odd, and what would have been normal? Measurements of benign tumours are the normal rows
+here; malignant ones are what should raise an alarm.
 """
 
 # %%
@@ -16,8 +14,6 @@ Run it from a shell with ``python plot_alarms.py``; ``--help`` lists the options
 #
 # Some normal rows train the network, others only calibrate it, and the rest arrives
 # later, with malignant tumours among them.
-
-import argparse
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -28,22 +24,15 @@ from sklearn.model_selection import train_test_split
 
 from skae import AnomalyScoreDisplay, AutoencoderOutlierDetector, ExplanationDisplay
 
-parser = argparse.ArgumentParser(
-    description="Calibrate alarms, control false discoveries, explain an alarm."
-)
-parser.add_argument(
-    "--output", default="alarms.png", help="picture to write (default: %(default)s)"
-)
-arguments = parser.parse_args()
-
-X, is_benign = load_breast_cancer(return_X_y=True, as_frame=True)
+X, is_benign = load_breast_cancer(return_X_y=True)
+names = load_breast_cancer().feature_names
 benign, malignant = X[is_benign == 1], X[is_benign == 0]
 train, others = train_test_split(benign, train_size=157, random_state=0)
 calibration, later = train_test_split(others, train_size=119, random_state=0)
-X_later = np.concatenate([later, malignant.iloc[:40]])
+X_later = np.concatenate([later, malignant[:40]])
 y_later = np.repeat([1, -1], [len(later), 40])
 
-detector = AutoencoderOutlierDetector(random_state=0).fit(train.to_numpy())
+detector = AutoencoderOutlierDetector(random_state=0).fit(train)
 
 # %%
 # A rate of false alarms that is kept
@@ -64,8 +53,17 @@ def show(threshold):
 
 
 show("threshold from training rows")
-detector.calibrate(calibration.to_numpy(), false_alarm_rate=0.05)
+detector.calibrate(calibration, false_alarm_rate=0.05)
 show("calibrated to 5 % false alarms")
+
+# %%
+# Fewer false alarms mean fewer malignant tumours found: the order of the rows stays,
+# and the threshold chooses a point in it.
+
+figure, ax = plt.subplots(figsize=(8, 4), layout="constrained")
+AnomalyScoreDisplay.from_estimator(detector, X_later, y_later, ax=ax)
+ax.set_title("Later rows: the calibrated threshold lets few benign ones through")
+plt.show()
 
 # %%
 # Which alarms to believe
@@ -84,15 +82,56 @@ print(
 )
 
 # %%
+# In the order of the p-values the procedure goes up to the last row that lies below a
+# line from 0 to 20 %. The largest p-value that it lets through depends on how many
+# rows are odd.
+
+order = np.argsort(p_values)
+rank = np.arange(1, len(order) + 1)
+figure, ax = plt.subplots(figsize=(8, 4), layout="constrained")
+for label, name, marker in (-1, "malignant", "^"), (1, "benign", "o"):
+    is_kind = y_later[order] == label
+    color = "C0" if label == 1 else "C1"
+    ax.scatter(
+        rank[is_kind], p_values[order][is_kind], marker=marker, color=color, label=name
+    )
+ax.plot(rank, 0.2 * rank / len(rank), color="black", label="0.2 times rank / rows")
+ax.axvline(chosen.sum() + 0.5, color="0.5", linestyle=":", label="chosen: left of it")
+ax.set(
+    yscale="log",
+    xlabel="rank of the p-value",
+    ylabel="p-value",
+    title="Most malignant tumours, and few benign ones, are left of the line",
+)
+ax.legend(loc="lower right")
+plt.show()
+
+# %%
 # Why this row
 # ------------
 #
 # ``explain`` shares the anomaly of a row out to its columns. The chart shows the
 # largest shares, beside what was observed and what the other columns led to expect.
-# A detector that was fitted on a data frame knows the names of the columns.
 
-named = AutoencoderOutlierDetector(random_state=0).fit(train)
-odd = malignant.iloc[[3]]
+contributions, expected = detector.explain(malignant[[3]], return_expected=True)
+shares = contributions[0] / contributions.sum()
+largest = shares.argmax()
+print(
+    f"{names[largest]}: observed {malignant[3, largest]:.4f}, expected "
+    f"{expected[0, largest]:.4f}, {shares[largest]:.0%} of the anomaly"
+)
+
+figure, ax = plt.subplots(figsize=(8, 4), layout="constrained")
+ExplanationDisplay.from_predictions(
+    contributions[0],
+    observed=malignant[3],
+    expected=expected[0],
+    feature_names=names,
+    max_features=8,
+    ax=ax,
+)
+ax.set_title("Why a malignant tumour is odd")
+plt.show()
 
 # %%
 # Where the line runs
@@ -115,27 +154,16 @@ plane = AutoencoderOutlierDetector(
 )
 plane.fit(train_2d).calibrate(calibration_2d, false_alarm_rate=0.05)
 
-# %%
-# Pictures
-# --------
-
-figure = plt.figure(figsize=(13, 8), layout="constrained")
-grid = figure.add_gridspec(2, 2, width_ratios=[1, 1.15])
-histogram = figure.add_subplot(grid[0, 0])
-AnomalyScoreDisplay.from_estimator(detector, X_later, y_later, ax=histogram)
-histogram.set_title("later rows, and the calibrated threshold")
-
-map_ = figure.add_subplot(grid[1, 0])
+figure, ax = plt.subplots(figsize=(8, 4), layout="constrained")
 boundary = DecisionBoundaryDisplay.from_estimator(
-    plane, arc, response_method="decision_function", cmap="RdBu", levels=20, ax=map_
+    plane, arc, response_method="decision_function", cmap="RdBu", levels=20, ax=ax
 )
-map_.contour(boundary.xx0, boundary.xx1, boundary.response, levels=[0], colors="black")
-map_.scatter(*train_2d.T, s=2, color="0.3")
-map_.set_title("decision function on two columns, and its zero")
-
-bars = figure.add_subplot(grid[:, 1])
-ExplanationDisplay.from_estimator(named, odd, max_features=12, ax=bars)
-bars.set_title("why a malignant tumour is odd")
-
-figure.savefig(arguments.output, dpi=100)
-print(f"picture: {arguments.output}")
+ax.contour(boundary.xx0, boundary.xx1, boundary.response, levels=[0], colors="black")
+ax.scatter(*train_2d.T, s=2, color="0.3")
+ax.set(
+    xlabel="first column",
+    ylabel="second column",
+    title="Decision function over two columns, and the threshold as a line",
+)
+figure.colorbar(boundary.surface_, ax=ax, label="decision function")
+plt.show()
