@@ -167,3 +167,5 @@ ax.set(
 )
 figure.colorbar(boundary.surface_, ax=ax, label="decision function")
 plt.show()
+
+# sphinx_gallery_thumbnail_number = 4

@@ -1,7 +1,7 @@
 """
-=============================================
+==============================================
 How much may be missing, filled in or left out
-=============================================
+==============================================
 
 Sensors fail, forms are left empty. How much does detection lose as more cells go
 missing, and is it better to fill them in before, or to leave them to the detector?

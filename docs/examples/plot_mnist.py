@@ -17,8 +17,8 @@ digits and 0.454 on 1,000 images of noise; flagged are 67 of the digits and all 
 noise:
 
 .. image:: /images/mnist.png
-   :alt: Histogram of the errors of MNIST's test digits, nearly all below 0.1, and far to
-         the right the error of noise
+   :alt: Histogram of the errors of MNIST's test digits, nearly all below 0.1, and far
+         to the right the error of noise
 
 """
 
@@ -27,8 +27,8 @@ noise:
 # ----------
 #
 # MNIST comes from a file, from the cache of Keras or, if its server answers, from the
-# network. Without any of them the small digits of scikit-learn stand in, as below, where
-# this page was made.
+# network. Without any of them the small digits of scikit-learn stand in, as they do on
+# this page.
 
 import argparse
 import contextlib

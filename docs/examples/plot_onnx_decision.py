@@ -29,7 +29,7 @@ X = np.column_stack([20 + 5 * np.cos(angle), 300 + 80 * np.sin(angle)])
 X += rng.normal(size=X.shape) * [0.4, 6.0]
 train, calibration = train_test_split(X, train_size=1000, random_state=0)
 detector = AutoencoderOutlierDetector(random_state=0).fit(train)
-detector.calibrate(calibration, false_alarm_rate=0.01)
+detector = detector.calibrate(calibration, false_alarm_rate=0.01)
 
 # %%
 # Convert
@@ -85,8 +85,8 @@ plt.show()
 #
 # It refuses nothing and knows no missing cells: a row with NaN gets the lowest score,
 # and is flagged, where the detector would score it by its other cells. P-values and
-# explanations stay in Python, where ``skae.load`` needs neither Keras nor TensorFlow;
-# so do columns of categories.
+# explanations stay in Python, where ``skae.load`` needs neither Keras nor TensorFlow.
+# A detector with columns of categories does not convert.
 
 holed = np.array([[20.0, np.nan]])
 label, score = session.run(["label", "scores"], {"X": holed})

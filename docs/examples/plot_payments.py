@@ -174,3 +174,5 @@ figure, ax = plt.subplots(figsize=(8, 4), layout="constrained")
 ExplanationDisplay.from_estimator(detector, alarms[is_channel].iloc[0], ax=ax)
 ax.set_title("Why a payment is odd")
 plt.show()
+
+# sphinx_gallery_thumbnail_number = 2

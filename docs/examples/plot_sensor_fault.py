@@ -73,7 +73,7 @@ sound, leaking = readings["2025-04-21":"2025-05-04"], readings["2025-05-05":]
 print("hours:", *(len(part) for part in (train, calibration, sound, leaking)))
 
 detector = AutoencoderOutlierDetector(random_state=0).fit(train)
-detector.calibrate(calibration, false_alarm_rate=0.02)
+detector = detector.calibrate(calibration, false_alarm_rate=0.02)
 
 # %%
 # Found
@@ -133,7 +133,7 @@ plt.show()
 
 for name, rows in ("two sound weeks", sound), ("leaking week", leaking):
     in_a_row = pd.Series(detector.predict(rows) == -1).rolling(3).sum() == 3
-    print(f"{name}: {in_a_row.sum()} hours end three alarms in a row")
+    print(f"{name}: three alarms in a row end at {in_a_row.sum()} of {len(rows)} hours")
 hour = in_a_row.idxmax()
 print(
     f"the first {hour} hours after the leak begins, when "

@@ -1,7 +1,7 @@
 """
-=========================
+========================
 Ask a detector over HTTP
-=========================
+========================
 
 Other programs, in other languages, want a row judged. How small can a service be that
 answers with score, p-value and reasons, and what does an answer look like?
@@ -70,32 +70,33 @@ def ask(rows, path="/score"):
 # ------
 #
 # A row is an object of column names and numbers. Only an outlier is explained, by the
-# three columns that speak most against it. The rows here are a wine of a kind that the
-# detector knows and one of another kind.
+# three columns that speak most against it. Asked about are a wine of a kind that the
+# detector knows, and one of another kind.
 
 usual, other = calibration.iloc[0], X[kind == 2].iloc[0]
 for row in usual, other:
-    status, answer = ask(row.to_dict())
-    print(status, json.dumps(answer, indent=1))
+    status, judged = ask(row.to_dict())
+    print(status, json.dumps(judged, indent=1))
 
 # %%
 # The score is the detector's, to the bit.
 
-print(answer["score"] == detector.score_samples(other.to_frame().T)[0])
+print(judged["score"] == detector.score_samples(other.to_frame().T)[0])
 
 # %%
 # A list of rows is answered by a list. null is an empty cell; what is wrong is refused,
 # by row and column.
 
 _, answers = ask([row.to_dict() for _, row in X.iloc[::20].iterrows()])
-print([answer["label"] for answer in answers])
-print(ask(usual.to_dict() | {"hue": None})[0])
-print(*ask(usual.to_dict() | {"hue": "blue"}))
+print("labels:", *(answer["label"] for answer in answers))
+for hue in None, "blue":
+    status, answer = ask(usual.to_dict() | {"hue": hue})
+    print(f"hue {hue}: {status}", answer.get("detail", ""))
 
 # %%
 # The reasons in the answer, drawn.
 
-reasons = answer["reasons"][::-1]
+reasons = judged["reasons"][::-1]
 figure, ax = plt.subplots(figsize=(8, 3), layout="constrained")
 bars = ax.barh(
     [reason["column"] for reason in reasons],
@@ -109,10 +110,10 @@ ax.bar_label(
     ],
     padding=4,
 )
-ax.margins(x=0.3)
+ax.margins(x=0.5)
 ax.set(
     xlabel="contribution to the anomaly score",
-    title=f"Why this wine is flagged, with a p-value of {answer['p_value']:.3f}",
+    title=f"Why this wine is flagged, with a p-value of {judged['p_value']:.3f}",
 )
 plt.show()
 

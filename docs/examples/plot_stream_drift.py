@@ -156,3 +156,5 @@ axes[0].set_title("To calibrate or to learn brings the rate of false alarms back
 axes[1].set_xlabel("day; the drift is at day 30, the promised rate 5 %")
 axes[0].legend(loc="center left")
 plt.show()
+
+# sphinx_gallery_thumbnail_number = 2
