@@ -116,7 +116,9 @@ plt.show()
 # them, or a new one learns from them alone; days 35 to 39 then calibrate it.
 #
 # Calibrating is quick and brings the rate back, but the network does not know the new
-# rows, and finds fewer faults. Learning from them finds nearly all again.
+# rows, and finds fewer faults. Learning from them finds nearly all again. With 1,000
+# rows that calibrate, the rate is off by 0.7 % or so; where the old one learns on, it is
+# off by more than twice that here.
 
 again = calibrate(deepcopy(detector), days[30:35])
 going_on = calibrate(learn(days[30:35], deepcopy(detector)), days[35:40])
@@ -154,7 +156,7 @@ for i, (ax, kind) in enumerate(zip(axes, kinds, strict=True)):
 axes[0].axhline(RATE, color="0.5", linewidth=1)
 axes[0].set_title("To calibrate or to learn brings the rate of false alarms back")
 axes[1].set_xlabel("day; the drift is at day 30, the promised rate 5 %")
-axes[0].legend(loc="center left")
+axes[0].legend(loc="center right")
 plt.show()
 
 # sphinx_gallery_thumbnail_number = 2
