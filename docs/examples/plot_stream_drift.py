@@ -117,8 +117,8 @@ plt.show()
 #
 # Calibrating is quick and brings the rate back, but the network does not know the new
 # rows, and finds fewer faults. Learning from them finds nearly all again. With 1,000
-# rows that calibrate, the rate is off by 0.7 % or so; where the old one learns on, it is
-# off by more than twice that here.
+# rows that calibrate, the rate is off by 0.7 % or so; where the old one learns on, it
+# happens to be off by more than twice that here.
 
 again = calibrate(deepcopy(detector), days[30:35])
 going_on = calibrate(learn(days[30:35], deepcopy(detector)), days[35:40])
