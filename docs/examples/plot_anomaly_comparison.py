@@ -33,12 +33,13 @@ SHARE = N_OUTLIERS / (N_INLIERS + N_OUTLIERS)
 
 def make_inliers(centers, spreads):
     """Draw two blobs."""
-    return make_blobs(N_INLIERS, centers=centers, cluster_std=spreads, random_state=0)[
-        0
-    ]
+    rows, _ = make_blobs(
+        N_INLIERS, centers=centers, cluster_std=spreads, random_state=0
+    )
+    return rows
 
 
-moons = make_moons(N_INLIERS, noise=0.05, random_state=0)[0]
+moons, _ = make_moons(N_INLIERS, noise=0.05, random_state=0)
 sets = {
     "one blob": make_inliers([(0, 0), (0, 0)], 0.5),
     "two blobs": make_inliers([(2, 2), (-2, -2)], 0.5),
@@ -83,9 +84,8 @@ for shape, inliers in sets.items():
         areas.loc[shape, name] = roc_auc_score(is_outlier, -scores)
         region = detector.decision_function(plane) >= 0
         is_normal[shape, name] = region.reshape(len(axis), len(axis))
-print(areas.round(3).to_string())
-with_form = areas.drop(index="no form").mean().round(3)
-print(f"\nmean of the four sets with a form:\n{with_form.to_string()}")
+areas.loc["mean of four"] = areas.drop(index="no form").mean()
+print(areas.T.round(3).to_string())
 
 # %%
 # What each takes for normal
@@ -94,9 +94,9 @@ print(f"\nmean of the four sets with a form:\n{with_form.to_string()}")
 # The shaded region is what a detector takes for normal, and the number its area under
 # the ROC curve. The autoencoder follows the moons most closely and has the largest mean
 # over the four sets with a form; on the unequal blobs IsolationForest is ahead by .003.
-# Where there is nothing to learn, in the last row, it finds a hole in even density; so
-# does OneClassSVM. It is one draw of the outliers; ``benchmarks/toy_sets.py`` takes
-# more.
+# In the last row there is nothing to learn, and the autoencoder finds holes in even
+# density, as OneClassSVM does. This is one draw of the outliers;
+# ``benchmarks/toy_sets.py`` takes more.
 
 figure, grid = plt.subplots(
     len(sets),
