@@ -256,15 +256,19 @@ def work(folder, recorded, budget, deadline, tasks, results):
     os.chdir(folder)
     os.environ |= make_environment(folder)
     os.environ["MUTATION_SELECT"] = str(folder / "selected.json")
-    is_checked = False
+    is_checked, broken = False, set()
     while (item := tasks.get()) is not None:
         tests, seconds = choose_tests(item.mutations[0], recorded, budget)
-        Path("selected.json").write_text(json.dumps(tests))
-        files = list(dict.fromkeys(test.split("::")[0] for test in tests))
-        command = [*PYTEST, "-x", "--tb=line", *files]
-        if not is_checked:  # that what fails fails because of a mutant
-            subprocess.run(command, check=True, capture_output=True)
-            is_checked = True
+        command = select(tests, broken)
+        while not is_checked:  # that what fails fails because of a mutant
+            checked = subprocess.run(command, capture_output=True, text=True)
+            failed = re.findall(r"^FAILED (.+?)(?: - .*)?$", checked.stdout, re.M)
+            print(*(f"fails unchanged: {test}\n" for test in failed), sep="", end="")
+            broken.update(failed)
+            is_checked = checked.returncode == 0
+            if not (is_checked or failed):
+                raise RuntimeError(checked.stdout + checked.stderr)
+            command = select(tests, broken)
         timeout = START_SECONDS + 3 * seconds
         left = deadline - time.time()
         result = mutate_and_test(
@@ -279,6 +283,14 @@ def work(folder, recorded, budget, deadline, tasks, results):
                 result.worker_outcome, "\n".join(last), result.test_outcome, result.diff
             )
         results.put((item.job_id, None if was_cut else result))
+
+
+def select(tests, broken):
+    """Write down which tests are to run; return the command that runs them."""
+    tests = [test for test in tests if test not in broken]
+    Path("selected.json").write_text(json.dumps(tests))
+    files = list(dict.fromkeys(test.split("::")[0] for test in tests))
+    return [*PYTEST, "-x", "--tb=line", *files]
 
 
 def run(arguments, recorded, copy):
