@@ -77,7 +77,7 @@ def make_synthetic_anomalies(
     ...     return roc_auc_score(is_real, detector.score_samples(rows))
     >>> X, _ = load_wine(return_X_y=True)
     >>> detector = AutoencoderOutlierDetector((16, 4), random_state=0).fit(X[::2])
-    >>> tell_apart(detector, X[1::2]) > 0.6
+    >>> bool(tell_apart(detector, X[1::2]) > 0.6)
     True
     """
     columns = read_columns(X, "from_dtype")

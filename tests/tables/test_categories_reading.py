@@ -132,8 +132,8 @@ class TestValues:
             np.float32("nan"),
             pd.NA,
             pd.NaT,
-            np.datetime64("NaT"),
-            np.timedelta64("NaT"),
+            np.datetime64("NaT", "s"),
+            np.timedelta64("NaT", "s"),
             Decimal("nan"),
             np.ma.masked,
         ],
@@ -253,7 +253,7 @@ ARROW = pa.table({"color": pa.array(COLORS), "x": pa.array(NUMBERS)})
 LEVELS = ["red", "unused", "", "blue"]
 COLORED = {
     "object": FRAME,
-    "str": FRAME.astype({"color": "str"}),
+    "str": FRAME.assign(color=pd.Series(COLORS, dtype="str")),
     "string": FRAME.astype({"color": "string"}),
     "category": FRAME.astype({"color": pd.CategoricalDtype(LEVELS)}),
     "ordered": FRAME.astype({"color": pd.CategoricalDtype(LEVELS, ordered=True)}),

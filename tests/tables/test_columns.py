@@ -720,7 +720,7 @@ class TestColumnsWithNothingObserved:
     )
 
     @pytest.mark.parametrize(
-        "gaps", [np.nan, None, pd.NaT, np.datetime64("NaT")], ids=repr
+        "gaps", [np.nan, None, pd.NaT, np.datetime64("NaT", "s")], ids=repr
     )
     @pytest.mark.parametrize("method", ["fit", "partial_fit", "fit_predict"])
     def test_are_warned_of_by_name(self, method, gaps, make_detector, numbers):
@@ -785,6 +785,6 @@ def test_nat_of_numpy_among_objects_is_a_gap(make_detector):
     durations = pd.Series(pd.to_timedelta(np.arange(40.0), unit="s"))
     frame = pd.DataFrame({"d": durations, "x": np.arange(40.0) % 7})
     detector = make_detector(epochs=1).fit(frame)
-    row = frame[:1].assign(d=pd.Series([np.timedelta64("NaT")], dtype=object))
+    row = frame[:1].assign(d=pd.Series([np.timedelta64("NaT", "s")], dtype=object))
     expected = frame[:1].assign(d=pd.Series([pd.NaT], dtype="timedelta64[ns]"))
     assert detector.score_samples(row) == detector.score_samples(expected)
