@@ -654,7 +654,7 @@ def test_durations_of_no_fixed_length_are_an_error(dtype, make_detector):
         "Convert it to durations of a fixed length.",
     )
     with pytest.raises(ValueError, match=exactly(message)):
-        make_detector().fit(np.ones((20, 2), dtype))
+        make_detector().fit(np.ones((20, 2), np.int64).view(dtype))
 
 
 class TestInfinity:
