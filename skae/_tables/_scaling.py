@@ -343,7 +343,7 @@ def fit_scaling(
         else:
             spread = moments.deviation
         center = pivot + remainder
-        _check_spreads(center, spread, names)
+        _check_spreads((center, spread, mean), names)
         scale = _choose_scales(X, center, spread)
     layout = Layout.of_numbers(len(pivot))
     mask_values = (mean - remainder) * (1.0 / scale)
@@ -412,11 +412,9 @@ def compute_quantiles(
     return np.take_along_axis(values, np.array(firsts), axis=0)
 
 
-def _check_spreads(
-    center: NDArray[np.float64], spread: NDArray[np.float64], names: Sequence[Any]
-) -> None:
-    """Raise where a center or a spread overflows."""
-    overflows = ~(np.isfinite(center) & np.isfinite(spread))
+def _check_spreads(found: Sequence[NDArray[np.float64]], names: Sequence[Any]) -> None:
+    """Raise where a center, a spread or a mean overflows."""
+    overflows = ~np.isfinite(found).all(axis=0)
     if overflows.any():
         numbers = np.flatnonzero(overflows).tolist()
         columns = [names[j] for j in numbers] if len(names) else numbers

@@ -21,6 +21,7 @@ from skae._tables._reading import (
 )
 
 BLOCK_CELLS = 2**17  # fits a processor's cache
+MAX_TOTAL = 1e100  # of weights: sums of squares by weight are finite then
 BIT_MIXER = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -47,10 +48,10 @@ def check_weights(sample_weight: ArrayLike | None, X: Table) -> NDArray[np.float
         )
     with np.errstate(over="ignore"):
         total = weights.sum()
-    if not np.isfinite(total):
+    if total > MAX_TOTAL:
         raise ValueError(
-            "sample_weight must add up to a finite number; the largest weight is "
-            f"{weights.max():g}. Divide the weights by a power of ten."
+            f"sample_weight must add up to at most {MAX_TOTAL:g}; the largest weight "
+            f"is {weights.max():g}. Divide the weights by a power of ten."
         )
     return weights
 

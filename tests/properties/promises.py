@@ -92,7 +92,7 @@ def check_rows(detector, X):
     assert np.isfinite(shares).all() and (shares >= 0.0).all()
     # The sum may be the largest number that there is.
     halves = (shares / 2).sum(axis=1)
-    np.testing.assert_allclose(halves, -scores / 2, rtol=1e-6, atol=1e-300)
+    np.testing.assert_allclose(halves, -scores / 2, rtol=1e-6, atol=1e-12)
     assert not np.isnan(codes).any()
     return scores
 

@@ -368,6 +368,15 @@ def test_squares_that_underflow_are_no_lack_of_spread(unit):
     np.testing.assert_array_equal(fit_scaling(scaled, "standard").scale, expected)
 
 
+@pytest.mark.parametrize("scaling", ["minmax", "robust"])
+def test_mean_that_overflows_is_refused_like_a_spread(scaling, make_detector):
+    """Of rows that weigh 3, with a range that does not overflow."""
+    largest = np.finfo(np.float64).max
+    X = np.c_[np.tile([0.0, 0.6, 1.0], 5) * largest, np.arange(15.0)]
+    with pytest.raises(ValueError, match=r"overflows in column\(s\) \[0\]"):
+        make_detector(scaling=scaling).fit(X, sample_weight=np.tile([1, 3, 3], 5))
+
+
 def test_sparse_and_dense_rows_have_one_robust_scaling():
     rows = sparse.random(400, 6, 0.3, format="csr", random_state=0)
     rows.data += 1.234
