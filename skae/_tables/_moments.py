@@ -53,11 +53,14 @@ def add_up(
     moments = _add_up(read(), sample, weights)
     with np.errstate(over="ignore"):
         spread = moments.high - moments.low
-    (small,) = np.nonzero((spread > 0.0) & (spread < SMALL_RANGE))
-    if len(small):
-        chunks = ((rows, chunk[:, small] / SMALL_UNIT) for rows, chunk in read())
-        enlarged = _add_up(chunks, sample[:, small] / SMALL_UNIT, weights)
-        moments.deviation[small] = enlarged.deviation * SMALL_UNIT
+    is_small = (spread > 0.0) & (spread < SMALL_RANGE)
+    if is_small.any():
+        units = np.where(is_small, SMALL_UNIT, 1.0)
+        chunks = ((rows, chunk / units) for rows, chunk in read())
+        enlarged = _add_up(chunks, sample / units, weights).deviation * units
+        return moments._replace(
+            deviation=np.where(is_small, enlarged, moments.deviation)
+        )
     return moments
 
 

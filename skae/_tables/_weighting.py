@@ -48,7 +48,7 @@ def check_weights(sample_weight: ArrayLike | None, X: Table) -> NDArray[np.float
         )
     with np.errstate(over="ignore"):
         total = weights.sum()
-    if total > MAX_TOTAL:
+    if not total <= MAX_TOTAL:  # nor NaN
         raise ValueError(
             f"sample_weight must add up to at most {MAX_TOTAL:g}; the largest weight "
             f"is {weights.max():g}. Divide the weights by a power of ten."

@@ -364,6 +364,8 @@ def test_squares_that_underflow_are_no_lack_of_spread(unit):
     X = np.random.default_rng(0).normal(size=(40, 2))
     expected = compute_moments(X).deviation * [1.0, unit]
     scaled = X * [1.0, unit]
+    both = compute_moments(X * unit).deviation / unit
+    np.testing.assert_array_equal(both, compute_moments(X).deviation)
     np.testing.assert_array_equal(compute_moments(scaled).deviation, expected)
     np.testing.assert_array_equal(fit_scaling(scaled, "standard").scale, expected)
 
