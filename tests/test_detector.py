@@ -418,8 +418,9 @@ class TestInput:
             ({"hidden_layer_sizes": ((8, 2),)}, "hidden_layer_sizes must be"),
             (
                 {"activation": "rleu"},
-                "'activation' parameter, if a string, .* Got 'rleu'",
+                "'activation' or 'output_activation' parameter, if .* Got 'rleu'",
             ),
+            ({"output_activation": "rleu"}, "'output_activation' .* Got 'rleu'"),
             ({"activation": "glu"}, "must map an array to one of the same shape"),
             ({"activation": lambda x: np.maximum(x, 0)}, "one tensor that .* trace"),
             (

@@ -60,11 +60,11 @@ def build_training_model(
     model = keras.Model(rows, outputs, name="autoencoder")
     model.compile(
         optimizer=(
-            _interpret("optimizer", optimizer, _make_named_optimizer)
+            _interpret("'optimizer'", optimizer, _make_named_optimizer)
             if isinstance(optimizer, str)
             else type(optimizer).from_config(optimizer.get_config())
         ),
-        loss=_interpret("loss", loss, keras.losses.get),
+        loss=_interpret("'loss'", loss, keras.losses.get),
         auto_scale_loss=False,
         jit_compile=False,
     )
@@ -263,7 +263,9 @@ def _interpret_activation(activation: Activation) -> Callable[..., Any]:
     import tensorflow as tf
 
     function: Callable[..., Any] = _interpret(
-        "activation", activation, import_keras().activations.get
+        "'activation' or 'output_activation'",
+        activation,
+        import_keras().activations.get,
     )
     try:
         traced = tf.function(function, autograph=False).get_concrete_function(
@@ -294,6 +296,6 @@ def _interpret(parameter: str, value: Any, get: Callable[[Any], Any]) -> Any:
         return get(value)
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(
-            f"The {parameter!r} parameter, if a string, must be a name that Keras "
+            f"The {parameter} parameter, if a string, must be a name that Keras "
             f"knows. Got {value!r} instead."
         ) from error

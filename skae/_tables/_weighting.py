@@ -29,6 +29,8 @@ def check_weights(sample_weight: ArrayLike | None, X: Table) -> NDArray[np.float
     """One weight for each row, at least one of them positive."""
     try:
         given = np.ones(1) if sample_weight is None else np.asarray(sample_weight)
+        if np.iscomplexobj(given):
+            raise TypeError("Some are complex.")
         is_zero = bool(given.size and not given.any())
         weights: NDArray[np.float64] = _check_sample_weight(
             None if is_zero else sample_weight,

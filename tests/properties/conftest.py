@@ -17,7 +17,7 @@ common = {
     "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large],
     "print_blob": False,
 }
-settings.register_profile("quick", derandomize=True, max_examples=10, **common)
+settings.register_profile("quick", derandomize=True, max_examples=8, **common)
 settings.register_profile(
     "campaign",
     max_examples=int(os.environ.get("SKAE_HYPOTHESIS_EXAMPLES", "500")),

@@ -274,6 +274,7 @@ def test_rows_of_a_large_table_are_chosen_without_a_copy(
         ([], "minimum of 1 is required"),
         (np.ones(199), "sample_weight.shape == "),
         (np.ones((200, 1)), "1D array"),
+        (1j, "sample_weight must hold a finite number for each row"),
         (["heavy"] * 200, "sample_weight must hold a finite number for each row"),
         ([[1.0], [1.0, 2.0]], "sample_weight must hold a finite number"),
         ([10**400] * 200, "sample_weight must hold a finite number"),
