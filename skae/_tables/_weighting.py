@@ -32,12 +32,13 @@ def check_weights(sample_weight: ArrayLike | None, X: Table) -> NDArray[np.float
         if np.iscomplexobj(given):
             raise TypeError("Some are complex.")
         is_zero = bool(given.size and not given.any())
-        weights: NDArray[np.float64] = _check_sample_weight(
-            None if is_zero else sample_weight,
-            X,
-            dtype=np.float64,
-            ensure_non_negative=True,
-        )
+        with np.errstate(all="ignore"):  # of infinite ones
+            weights: NDArray[np.float64] = _check_sample_weight(
+                None if is_zero else sample_weight,
+                X,
+                dtype=np.float64,
+                ensure_non_negative=True,
+            )
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(
             "sample_weight must hold a finite number for each row, at least 0, or be "

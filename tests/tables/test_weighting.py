@@ -268,6 +268,7 @@ def test_rows_of_a_large_table_are_chosen_without_a_copy(
         (np.zeros(200), "at least one positive weight; all are zero"),
         (-np.ones(200), "Negative values in data passed to `sample_weight`"),
         (np.full(200, np.nan), "sample_weight contains NaN"),
+        (np.tile([np.inf, -np.inf], 100), "sample_weight contains infinity"),
         (np.nan, "sample_weight must add up to at most .* is nan"),
         (np.full(200, 1e308), "must add up to at most 1e\\+100"),
         (np.full(200, 1e300), "must add up to at most 1e\\+100"),
