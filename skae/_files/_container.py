@@ -131,7 +131,9 @@ def read_container(
     for name, (dtype, shape) in forms.items():
         content = _read_bytes(file, lengths[name], seen)
         array = np.frombuffer(content, dtype).reshape(shape)
-        arrays[name] = array.astype(dtype.newbyteorder("="), copy=False)
+        array = array.astype(dtype.newbyteorder("="), copy=False)
+        array[np.isnan(array)] = np.nan  # whatever its bits: a signaling one warns
+        arrays[name] = array
     if seen.digest() != digest:
         raise ValueError("it was changed while it was read. Load it again.")
     return header, arrays

@@ -209,7 +209,10 @@ def _unpack_names(array: NDArray[np.uint8], plan: Plan) -> NDArray:
     n_names = plan.n_columns
     if text.count("\0") != n_names or not text.endswith("\0"):
         raise ValueError(f"must hold {n_names} names without a null character")
-    return np.array(text.split("\0")[:-1], dtype=object)
+    names = text.split("\0")[:-1]
+    if len(set(names)) < n_names:
+        raise ValueError("must hold a name of its own for each column")
+    return np.array(names, dtype=object)
 
 
 def _pack_categories(categories: Sequence[list[Any] | None]) -> NDArray[np.uint8]:

@@ -124,6 +124,12 @@ def _read_table(table: _Table, choice: Choice) -> Columns:
     """A table in which those columns are replaced that are not of numbers yet."""
     n_features = len(table.are_numbers)
     names = range(n_features) if table.names is None else table.names
+    if len(set(names)) < n_features:
+        twice = next(name for name in names if list(names).count(name) > 1)
+        raise ValueError(
+            "Each column of X must have a name of its own. Got more than one column "
+            f"with the name {twice!r}. Rename them, or pass an array."
+        )
     known = choice.find(n_features, table.names, table.is_category)
     if not known and all(table.are_numbers):
         return Columns(table.X, None)

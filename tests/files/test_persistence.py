@@ -1,5 +1,6 @@
 """`save` and `load`: what comes back, what is refused, and files of strangers."""
 
+import copy
 import pickle
 import sys
 from pathlib import Path
@@ -400,6 +401,25 @@ def test_number_that_no_fit_would_leave_is_an_error_that_names_its_array(
     (tmp_path / "edited.skae").write_bytes(corruption.join(header, arrays))
     with pytest.raises(ValueError, match=f"{name} must hold"):
         skae.load(tmp_path / "edited.skae")
+
+
+def test_file_with_one_name_for_two_columns_is_refused(tmp_path, fitted):
+    named = copy.deepcopy(fitted)
+    named.feature_names_in_ = np.array(list("abcda"), dtype=object)
+    with pytest.raises(ValueError, match="a name of its own for each column"):
+        skae.save(named, tmp_path / "twice.skae")
+
+
+@pytest.mark.parametrize("place", [0, -1])
+def test_signaling_nan_of_a_file_is_a_missing_cell_as_any_other(place, tmp_path):
+    content = (FIXTURES / "detector_format_4.skae").read_bytes()
+    header, arrays = corruption.split(content)
+    references = np.frombuffer(arrays["_neighborhood.references"], np.uint64).copy()
+    references[place] = 0x7FF0_0000_0000_0001
+    arrays["_neighborhood.references"] = references.tobytes()
+    path = tmp_path / "signaling.skae"
+    path.write_bytes(corruption.join(header, arrays))
+    corruption.load_and_use(path)  # with warnings as errors
 
 
 def test_nothing_that_a_file_names_is_imported(tmp_path, load_edited, monkeypatch):

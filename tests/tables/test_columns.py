@@ -788,3 +788,19 @@ def test_nat_of_numpy_among_objects_is_a_gap(make_detector):
     row = frame[:1].assign(d=pd.Series([np.timedelta64("NaT", "s")], dtype=object))
     expected = frame[:1].assign(d=pd.Series([pd.NaT], dtype="timedelta64[ns]"))
     assert detector.score_samples(row) == detector.score_samples(expected)
+
+
+@pytest.mark.parametrize("kind", ["numbers", "categories"])
+@pytest.mark.parametrize("library", ["pandas", "pyarrow"])
+def test_two_columns_of_one_name_are_an_error_that_says_it(
+    kind, library, make_detector
+):
+    cells = np.arange(20) if kind == "numbers" else np.repeat(["u", "v"], 10)
+    frame = pd.DataFrame({"a": np.arange(20.0), "b": cells})
+    if library == "pandas":
+        frame.columns = ["a", "a"]
+    else:
+        frame = pa.Table.from_pandas(frame).rename_columns(["a", "a"])
+    detector = make_detector(categorical_features="from_dtype")
+    with pytest.raises(ValueError, match="own. Got more than one .* name 'a'. Rename"):
+        detector.fit(frame)
