@@ -65,6 +65,15 @@ autosummary_generate = True
 toc_object_entries_show_parents = "hide"
 autodoc_typehints = "none"  # the docstrings say more
 numpydoc_show_class_members = False  # the template of a class lists its methods
+# All checks, but that of a paragraph after each first line, and that of a returned value
+# without a name.
+numpydoc_validation_checks = {"all", "ES01", "RT02"}
+# What scikit-learn wrote, and properties that the class docstring describes.
+numpydoc_validation_exclude = {
+    r"\.(fit_predict|fit_transform|get_feature_names_out|get_metadata_routing)$",
+    r"\.(get_params|set_params|set_output|set_\w+_request)$",
+    r"\.(model_|encoder_|decoder_|optimizer)$",
+}
 
 
 def drop_foreign_links(app, what, name, obj, options, lines):

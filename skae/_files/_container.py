@@ -132,7 +132,8 @@ def read_container(
         content = _read_bytes(file, lengths[name], seen)
         array = np.frombuffer(content, dtype).reshape(shape)
         array = array.astype(dtype.newbyteorder("="), copy=False)
-        array[np.isnan(array)] = np.nan  # whatever its bits: a signaling one warns
+        if dtype.kind == "f":
+            array[np.isnan(array)] = np.nan  # whatever its bits: a signaling one warns
         arrays[name] = array
     if seen.digest() != digest:
         raise ValueError("it was changed while it was read. Load it again.")

@@ -419,7 +419,8 @@ def test_signaling_nan_of_a_file_is_a_missing_cell_as_any_other(place, tmp_path)
     arrays["_neighborhood.references"] = references.tobytes()
     path = tmp_path / "signaling.skae"
     path.write_bytes(corruption.join(header, arrays))
-    corruption.load_and_use(path)  # with warnings as errors
+    refused, _ = corruption.load_and_use(path)  # with warnings as errors
+    assert not refused
 
 
 def test_nothing_that_a_file_names_is_imported(tmp_path, load_edited, monkeypatch):
