@@ -225,6 +225,12 @@ def test_recipe_with_another_tool_runs_and_prints_what_it_says(
     run_code(RECIPES[tool], "docs/other_tools.md")
 
 
+def test_reference_leads_from_each_parameter_to_its_chapter():
+    text = read("docs/reference.md")
+    section = text.split("### From parameter to chapter")[1].split("\n## ")[0]
+    assert sorted(re.findall(r"`(\w+)`", section)) == sorted(DEFAULTS)
+
+
 def test_readme_starts_with_two_commands_that_set_themselves_up():
     extras = tomllib.loads(read("pyproject.toml"))["project"]["optional-dependencies"]
     for command in read_commands("README.md")[:2]:
