@@ -18,6 +18,7 @@ from sklearn.base import (
 )
 from sklearn.utils import Tags, check_array, check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skae._learning._learn import Learnt, learn, learn_part
@@ -520,6 +521,9 @@ default=None
         self.memory = memory
         self.verbose = verbose
         self.random_state = random_state
+
+    # Z takes the place of X, and is no metadata that could be asked for.
+    __metadata_request__inverse_transform = {"Z": UNUSED}
 
     feature_names_in_: NDArray
     categories_: Categories | None = None
