@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import skae
+
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
@@ -35,3 +37,9 @@ def test_each_dependency_has_a_lowest_version(extra):
     others = [dependency for dependency in needed if not dependency.startswith("skae[")]
     pattern = r"[\w\[\],-]+>=[\d.]+"
     assert [d for d in others if not re.fullmatch(pattern, d)] == []
+
+
+def test_citation_names_this_version_and_licence():
+    text = (ROOT / "CITATION.cff").read_text("utf-8")
+    assert re.findall(r"^version: (.+)$", text, re.M) == [skae.__version__]
+    assert re.findall(r"^license: (.+)$", text, re.M) == [PROJECT["license"]]
