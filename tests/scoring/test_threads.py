@@ -1,5 +1,6 @@
 """Rows shared out to threads, and BLAS left as it was."""
 
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -126,13 +127,49 @@ def test_overlapping_calls_share_the_threads_that_blas_had():
 
 
 def test_work_that_is_shared_out_by_a_worker_is_done_at_once():
-    parts = []
+    calls = []
 
     def work(part):
-        share_out(1000, 5, parts.append)
+        worker = threading.get_ident()
+        share_out(1000, 5, lambda p: calls.append((worker, threading.get_ident(), p)))
 
     share_out(300, 5, work)
-    assert set(map(str, parts)) == {"slice(0, 1000, None)"}
+    assert calls
+    for worker, thread, part in calls:
+        assert thread == worker and part == slice(0, 1000)
+
+
+@pytest.mark.parametrize("n_rows, is_at_once", [(256, True), (257, False)])
+def test_single_block_is_worked_on_in_the_thread_that_asks(n_rows, is_at_once):
+    threads = set()
+    share_out(n_rows, 5, lambda part: threads.add(threading.get_ident()))
+    assert (threads == {threading.get_ident()}) is is_at_once
+
+
+@pytest.mark.parametrize("n_columns, n_parts", [(5, 4), (2**14, 2), (10**6, 1)])
+def test_wide_rows_are_shared_out_to_fewer_threads(n_columns, n_parts):
+    parts = []
+    with threadpool_limits(4, user_api="blas"):
+        share_out(1024, n_columns, parts.append)  # four blocks
+    assert len(parts) == n_parts
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot be forked here")
+def test_forked_child_shares_out_where_nobody_did_before(run_in_fresh_process):
+    out, errors = run_in_fresh_process(
+        """
+import os, signal
+from skae._scoring._threads import share_out
+
+if not os.fork():
+    signal.alarm(20)
+    share_out(1000, 5, lambda part: None)
+    print("done", flush=True)
+    os._exit(0)
+os.wait()
+"""
+    )
+    assert out.split() == ["done"] and not errors
 
 
 def test_every_method_holds_blas_to_one_thread(make_detector):
@@ -224,8 +261,7 @@ atexit.register(score)
 @pytest.mark.parametrize("step", ["hold", "release"])
 def test_interrupt_while_threads_are_set_leaves_blas_as_it_was(step, monkeypatch):
     """At the latest after the next call."""
-    set_threads, before = _threads._set_threads, list_threads()
-    is_armed = True
+    set_threads, is_armed = _threads._set_threads, True
 
     def interrupt(*numbers):
         nonlocal is_armed
@@ -235,11 +271,13 @@ def test_interrupt_while_threads_are_set_leaves_blas_as_it_was(step, monkeypatch
             is_armed = False
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(_threads, "_set_threads", interrupt)
-    with pytest.raises(KeyboardInterrupt):
+    with threadpool_limits(2, user_api="blas"):
+        before = list_threads()
+        monkeypatch.setattr(_threads, "_set_threads", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            share_out(1000, 5, lambda part: None)
         share_out(1000, 5, lambda part: None)
-    share_out(1000, 5, lambda part: None)
-    assert list_threads() == before
+        assert list_threads() == before
 
 
 @pytest.mark.parametrize("n_rows", [700, 8192, 60_000])
