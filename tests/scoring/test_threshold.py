@@ -1,6 +1,8 @@
 """Where the threshold lies, and what a p-value promises."""
 
 import pickle
+import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,12 +15,17 @@ from sklearn.preprocessing import StandardScaler
 
 from skae import AutoencoderOutlierDetector
 from skae._scoring._threshold import (
+    CalibrationRows,
+    assign_folds,
     compute_conformal_offset,
     compute_cross_p_values,
     compute_offset,
     compute_p_values,
     count_needed_rows,
+    draw_line,
+    hold_back,
 )
+from skae._tables._reading import WeightedTable
 
 
 @pytest.fixture
@@ -135,14 +142,15 @@ def test_rate_of_many_new_scores_is_beta_distributed_over_the_calibration_draws(
 
 
 @pytest.mark.parametrize("n_rows", [1, 9, 19, 99, 152])
-@pytest.mark.parametrize("numerator", [1, 2, 29, 49])
+@pytest.mark.parametrize("numerator", [1, 2, 9, 29, 49])
 def test_flagged_are_the_scores_with_a_p_value_of_at_most_the_rate(n_rows, numerator):
     """Also where rate * (n + 1) is an integer that floating point misses."""
     rng = np.random.default_rng(0)
     calibration_scores = np.sort(rng.integers(-30, 0, size=n_rows).astype(float))
     scores = np.arange(-31.0, 1.0)
     p_values = compute_p_values(scores, calibration_scores)
-    for rate in {numerator / (n_rows + 1), numerator / 100}:
+    exact = numerator / (n_rows + 1)
+    for rate in {exact, np.nextafter(exact, 0), numerator / 100}:
         if 1 / (n_rows + 1) <= rate < 1:
             offset = compute_conformal_offset(calibration_scores, rate)
             np.testing.assert_array_equal(scores < offset, p_values <= rate)
@@ -306,6 +314,16 @@ def test_few_ties_draw_no_warning():
         assert abs(flag(tied, 0.05) - 0.05) < 0.0011
 
 
+@pytest.mark.parametrize("n_flagged, is_warned", [(120, False), (121, True)])
+def test_ties_draw_a_warning_beyond_two_standard_deviations(n_flagged, is_warned):
+    """Of the count of 100 rows that are asked for."""
+    scores = np.repeat([-3.0, -1.0], [n_flagged, 10_000 - n_flagged])
+    with warnings.catch_warnings(record=True) as record:
+        warnings.simplefilter("always")
+        assert flag(scores, 0.01) == n_flagged / 10_000
+    assert bool(record) is is_warned
+
+
 @pytest.mark.parametrize("unit", [1.0, 1 / 8, 1e-3])
 def test_heavy_row_is_flagged_with_all_its_weight_or_not_at_all(unit):
     scores, weights = np.array([-9.0, -2.0, -1.0, -0.5]), [300.0, 1.0, 500.0, 199.0]
@@ -316,6 +334,16 @@ def test_heavy_row_is_flagged_with_all_its_weight_or_not_at_all(unit):
 def test_least_of_few_rows_is_flagged_whatever_the_share():
     scores = -np.random.RandomState(0).lognormal(size=30)
     assert flag(scores, 0.001) == pytest.approx(1 / 30)
+
+
+@pytest.mark.parametrize("n_least, n_flagged", [(1, 1), (2, 0)])
+def test_least_score_of_two_rows_is_not_that_of_one(n_least, n_flagged):
+    scores = np.repeat([-3.0, -1.0], [n_least, 100 - n_least])
+    assert flag(scores, 0.001) == n_flagged / 100
+
+
+def test_threshold_is_midway_between_two_scores():
+    assert compute_offset(np.array([-1.0, -1.0, -3.0, -1.0]), 0.25) == -2.0
 
 
 def test_none_that_are_flagged_are_so_elsewhere():
@@ -496,3 +524,58 @@ def test_distinct_rows_in_equal_numbers_are_not_taken_for_single_ones(
     with pytest.warns(UserWarning, match="0 % are flagged"):
         detector = make_detector(contamination=0.01).fit(X)
     assert (detector.predict(X) == 1).all()
+
+
+def make_table(n_rows, weights=None):
+    X = np.arange(2.0 * n_rows).reshape(n_rows, 2)
+    return WeightedTable(X, np.ones(n_rows) if weights is None else np.array(weights))
+
+
+def test_as_many_rows_as_the_rate_needs_are_enough_for_folds():
+    assert len(assign_folds(make_table(9), 3, 0.1, seed=0).counts) == 9
+    with pytest.raises(ValueError, match="at least 9 rows.*n_samples=8"):
+        assign_folds(make_table(8), 3, 0.1, seed=0)
+
+
+def test_weights_that_calibrate_add_up_to_less_than_a_billion():
+    table = make_table(2, [5e8, 499_999_999.0])
+    _, calibration = hold_back(table, 0.2, 0.1, seed=0, goes_on=False)
+    assert calibration.counts.sum() == 200_000_000
+    assert assign_folds(table, 2, 0.1, seed=0).counts.sum() == 999_999_999
+    for work in (
+        lambda table: hold_back(table, 0.2, 0.1, seed=0, goes_on=False),
+        lambda table: assign_folds(table, 2, 0.1, seed=0),
+    ):
+        with pytest.raises(ValueError, match=r"less than 1e9.*add up to 1e\+09"):
+            work(make_table(2, [5e8, 5e8]))
+
+
+# ------------------------------------------------------- whose scores draw the line
+
+
+def test_each_row_calibrates_by_the_network_that_has_not_seen_its_fold():
+    """Networks that give each row their own number."""
+    members = [
+        SimpleNamespace(score=lambda X, fold=fold: np.full(len(X), -1.0 - fold))
+        for fold in range(3)
+    ]
+    model = SimpleNamespace(score_method="reconstruction", members=members)
+    table, folds = make_table(600), np.random.RandomState(0).randint(3, size=600)
+    calibration = CalibrationRows(table.X, np.ones(600, int), folds)
+    line = draw_line(model, table, calibration, 0.1)
+    np.testing.assert_array_equal(line.calibration_scores, -1.0 - line.folds)
+
+
+@pytest.mark.parametrize(
+    "score_method, n_columns", [("neighbors", 2), ("reconstruction", None)]
+)
+def test_auto_of_distances_depends_on_the_number_of_columns(score_method, n_columns):
+    scores = -np.random.RandomState(0).lognormal(sigma=0.5, size=500)
+    scores[:25] *= 5.0
+    model = SimpleNamespace(score_method=score_method, score=lambda X: scores)
+    table = make_table(500)
+    expected = compute_offset(scores, "auto", n_columns=n_columns)
+    assert draw_line(model, table, None, "auto").offset == expected
+    calibration = CalibrationRows(table.X, np.ones(500, int))
+    assert draw_line(model, table, calibration, "auto").offset == expected
+    assert expected != compute_offset(scores, "auto", n_columns=500)
