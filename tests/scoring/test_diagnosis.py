@@ -78,6 +78,19 @@ def test_loss_that_still_falls_is_a_problem(curve, is_problem):
     assert check_loss(list(curve)).is_problem is is_problem
 
 
+@pytest.mark.parametrize(
+    "curve, figure",
+    [
+        ([0.5, 0.4], "0.4, 20.0% below that of the 1 epoch before"),
+        ([0.4, 0.5], "0.5, 25.0% above that of the 1 epoch before"),
+        (16 * [1.0] + 2 * [0.5] + 2 * [0.4], "0.4, 20.0% below that of the 2 epochs"),
+        (80 * [1.0] + 10 * [0.5] + 10 * [0.4], "0.4, 20.0% below that of the 10 epo"),
+    ],
+)
+def test_figure_of_the_loss_compares_the_last_tenth_with_the_one_before(curve, figure):
+    assert check_loss(curve).figure.startswith(figure)
+
+
 def test_undertrained_network_is_found_and_a_trained_one_is_not(
     make_detector, correlated_rows
 ):
@@ -120,6 +133,21 @@ def test_code_that_is_mostly_dead_is_a_problem(n_dead, is_problem):
     assert finding.figure == f"{n_dead} of 4"
 
 
+def test_code_of_small_numbers_is_not_dead():
+    codes = np.random.default_rng(0).normal(scale=1e-9, size=(50, 4))
+    assert check_code(np.eye(50), codes).figure == "0 of 4"
+
+
+@pytest.mark.parametrize("center", [-1.0, 1.0])
+def test_rows_that_differ_in_the_sixth_digit_are_measured(center):
+    """By the variance beside the mean square."""
+    signs = np.where(np.arange(100) % 2, 1.0, -1.0)[:, np.newaxis]
+    for distance, is_measured in ((1.5e-6, True), (0.8e-6, False)):
+        rows = center + distance * np.repeat(signs, 4, axis=1)
+        finding = check_reconstruction(rows, rows)
+        assert (finding.figure == "100.0%") is is_measured
+
+
 def test_dead_code_of_a_detector_is_found(make_detector, correlated_rows):
     detector = make_detector(
         hidden_layer_sizes=(8, 4), activation="relu", learning_rate=3.0, epochs=3
@@ -141,12 +169,11 @@ def test_constant_columns_are_named(make_detector, correlated_rows):
     assert finding.figure == "1 of 5 (d)"
 
 
-def test_many_constant_columns_are_not_all_named():
-    finding = find(
-        check_columns(np.ones((3, 8)), range(8), Layout.of_numbers(8)),
-        "constant columns",
-    )
-    assert finding.figure == "8 of 8 (0, 1, 2, 3, 4, ...)"
+@pytest.mark.parametrize("n_columns, more", [(5, ""), (6, ", ..."), (8, ", ...")])
+def test_many_constant_columns_are_not_all_named(n_columns, more):
+    X, layout = np.ones((3, n_columns)), Layout.of_numbers(n_columns)
+    finding = find(check_columns(X, range(n_columns), layout), "constant columns")
+    assert finding.figure == f"{n_columns} of {n_columns} (0, 1, 2, 3, 4{more})"
 
 
 def test_columns_that_go_wrong_are_named_with_the_value():
@@ -189,6 +216,18 @@ def test_fresh_scores_below_those_of_training_are_a_problem(shift, is_problem):
     rng = np.random.default_rng(0)
     training, fresh = rng.normal(size=1000), rng.normal(size=100) + shift
     assert check_gap(training, fresh, -9.0).is_problem is is_problem
+
+
+@pytest.mark.parametrize("n_low, is_problem", [(80, False), (130, True)])
+def test_up_to_twice_the_share_of_low_scores_is_no_problem(n_low, is_problem):
+    """Of 1,000 fresh rows, beside 5 % of those of training."""
+    training = np.linspace(-1.0, 0.0, 100)
+    fresh = np.repeat([-2.0, -0.5], [n_low, 1000 - n_low])
+    finding = check_gap(training, fresh, -1.5)
+    assert finding.is_problem is is_problem
+    assert (
+        finding.figure == f"{n_low / 1000:.1%} of 1000; flagged are {n_low / 1000:.1%}"
+    )
 
 
 def test_share_of_fresh_rows_that_are_flagged_is_told(make_detector, correlated_rows):
