@@ -158,9 +158,10 @@ def test_wide_rows_are_shared_out_to_fewer_threads(n_columns, n_parts):
 def test_forked_child_shares_out_where_nobody_did_before(run_in_fresh_process):
     out, errors = run_in_fresh_process(
         """
-import os, signal
+import os, signal, warnings
 from skae._scoring._threads import share_out
 
+warnings.simplefilter("ignore")  # of forks beside the threads of BLAS
 if not os.fork():
     signal.alarm(20)
     share_out(1000, 5, lambda part: None)
