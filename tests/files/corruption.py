@@ -290,8 +290,12 @@ def make_bomb(rng, content):
 
 def pack_many_networks(rng, content):
     """Very many networks of a single weight a layer: more objects than bytes."""
+    return pack_networks(content, int(rng.integers(500, 5_000)))
+
+
+def pack_networks(content, n_networks):
+    """A file of so many networks of one column and one hidden unit."""
     header, _ = split(content)
-    n_networks = int(rng.integers(500, 5_000))
     header["values"] |= {
         "n_features_in_": 1,
         "n_iter_": 1,

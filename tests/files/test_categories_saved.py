@@ -227,6 +227,15 @@ def put(name, place, number):
     return edit
 
 
+def stretch(name, factor):
+    """Multiply an array."""
+
+    def edit(header, arrays):
+        arrays[name] *= factor
+
+    return edit
+
+
 def replace(old, new):
     """Replace a line of the categories."""
 
@@ -307,6 +316,8 @@ def widen(n):
         (put("_pivot", -1, 0.5), "add up to 1"),
         (put("_pivot", slice(2, 4), [1.5, -0.5]), "add up to 1"),
         (put("_scale", -1, 2.0), "_scale must hold the spreads"),
+        (stretch("_scale", 1 + 1e-12), "work"),  # as other machines round
+        (stretch("_scale", 1 + 1e-4), "_scale must hold the spreads"),
         (put("_remainder", -1, 1.0), "_remainder must be 0"),
         (put("_mask_values", -1, 1.0), "_mask_values must be 0"),
         (put("_neighborhood.references", (0, 2), 4.0), "references must hold codes"),

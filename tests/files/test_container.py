@@ -1,13 +1,16 @@
 """The file: whole or not there, and refused if it is not what was written."""
 
+import hashlib
 import os
 import stat
+import struct
+import tracemalloc
 
 import numpy as np
 import pytest
 
 import skae
-from skae._files._container import MAX_JSON_BYTES, read_container, write_container
+from skae._files._container import read_container, write_container
 
 HEADER = {"text": "å", "number": 0.1, "list": [1, None, True]}
 ARRAYS = {
@@ -72,9 +75,34 @@ def test_format_of_before_the_first_release_is_an_error_that_says_so(
 
 
 def test_header_longer_than_a_reader_takes_is_not_written(tmp_path):
-    with pytest.raises(ValueError, match=f"at most {MAX_JSON_BYTES} bytes"):
-        write_container(tmp_path / "a", {"text": MAX_JSON_BYTES * "x"}, {})
+    n_others = len('{"text":"","arrays":{}}')
+    longest = {"text": (2**16 - n_others) * "x"}
+    with pytest.raises(ValueError, match="at most 65536 bytes as JSON; it takes 65537"):
+        write_container(tmp_path / "a", {"text": longest["text"] + "x"}, {})
     assert list(tmp_path.iterdir()) == []
+    write_container(tmp_path / "a", longest, {})
+    assert read(tmp_path / "a") == (longest, {})
+
+
+def test_longer_header_is_not_read(tmp_path):
+    text = b'{"arrays":{}}'.ljust(2**16 + 1)
+    content = struct.pack("<II", 4, len(text)) + text
+    digest = hashlib.sha256(content).digest()
+    (tmp_path / "a").write_bytes(b"SKAE\r\n\x1a\n" + digest + content)
+    with pytest.raises(ValueError, match="must take at most 65536 bytes"):
+        read(tmp_path / "a")
+
+
+def test_reading_takes_little_more_memory_than_the_file_is_long(tmp_path):
+    numbers = np.zeros(2**18)
+    write_container(tmp_path / "a", {}, {"numbers": numbers})
+    tracemalloc.start()
+    try:
+        read(tmp_path / "a")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1.5 * numbers.nbytes
 
 
 @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])

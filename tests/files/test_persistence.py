@@ -354,6 +354,9 @@ def edit(*path, value):
         (edit("parameters", "memory", value="/tmp/cache"), "memory must be None"),
         (edit("parameters", "colour", value="red"), "'colour' is unknown.*upgrade"),
         (edit("parameters", "hidden_layer_sizes", value=[[2]]), "hidden_layer_sizes"),
+        (edit("parameters", "hidden_layer_sizes", value=[]), "must be a list of pos"),
+        (edit("values", "_architecture.hidden_layer_sizes", value=8), "must be a list"),
+        (edit("values", "_architecture.hidden_layer_sizes", value=[]), "must be a lis"),
         (edit("values", "offset_", value="0"), "offset_ must be a finite number"),
         (edit("values", "offset_", value=10**400), "offset_ must be a finite number"),
         (edit("values", "n_iter_", value=31), "loss_curve_ has shape"),
@@ -423,6 +426,70 @@ def test_signaling_nan_of_a_file_is_a_missing_cell_as_any_other(place, tmp_path)
     assert not refused
 
 
+@pytest.mark.parametrize(
+    "name, number",
+    [
+        ("_scale", np.finfo(np.float64).tiny),
+        ("_neighborhood.residual_scale", np.finfo(np.float64).tiny),
+        ("offset_", -np.finfo(np.float64).max),
+    ],
+)
+def test_most_extreme_number_that_can_be_learnt_is_loaded(
+    name, number, tmp_path, saved
+):
+    header, arrays = corruption.split(saved)
+    if name in arrays:
+        numbers = np.frombuffer(arrays[name], "<f8").copy()
+        numbers[-1] = number
+        arrays[name] = numbers.tobytes()
+    else:
+        header["values"][name] = float(number)
+    (tmp_path / "edited.skae").write_bytes(corruption.join(header, arrays))
+    loaded = skae.load(tmp_path / "edited.skae")
+    assert not np.isnan(loaded.decision_function(np.zeros((2, 5)))).any()
+
+
+def test_file_of_as_many_layers_as_can_be_is_loaded_and_of_more_refused(
+    tmp_path, saved
+):
+    path = tmp_path / "layers.skae"
+    path.write_bytes(corruption.pack_networks(saved, 2**13))  # of two layers each
+    assert len(skae.load(path)._model.weights) == 2**13
+    path.write_bytes(corruption.pack_networks(saved, 2**13 + 1))
+    with pytest.raises(ValueError, match="_weights must .* 16384 layers, not 16386"):
+        skae.load(path)
+
+
+@pytest.fixture(scope="module")
+def of_stream(tmp_path_factory, make_detector, correlated_rows):
+    """The bytes of a saved detector with a stream."""
+    detector = make_detector(score_method="neighbors")
+    path = tmp_path_factory.mktemp("saved") / "of_stream.skae"
+    skae.save(detector.partial_fit(correlated_rows[:40]), path)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "name, accepted, refused",
+    [
+        ("seed", [0, 2**31 - 1], [-1, 2**31, 0.0, True]),
+        ("n_calls", [0, 2**31 - 1], [-1, 2**31, "1"]),
+        ("min_rows", [0, 2**31 - 1], [-1, 2**31, None]),
+        ("left_out", [0, 0.5, 1e300], [-0.5, -1, "0", 10**400]),
+    ],
+)
+def test_values_of_a_stream_are_checked(name, accepted, refused, tmp_path, of_stream):
+    header, arrays = corruption.split(of_stream)
+    path, name = tmp_path / "edited.skae", f"_stream.{name}"
+    for header["values"][name] in accepted:
+        path.write_bytes(corruption.join(header, arrays))
+        skae.load(path)
+    for header["values"][name] in refused:
+        path.write_bytes(corruption.join(header, arrays))
+        with pytest.raises(ValueError, match=f"{name} must be a"):
+            skae.load(path)
+
+
 def test_nothing_that_a_file_names_is_imported(tmp_path, load_edited, monkeypatch):
     (tmp_path / "stranger.py").write_text("raise SystemExit('imported')")
     monkeypatch.syspath_prepend(tmp_path)
@@ -462,7 +529,9 @@ def test_corrupted_file_is_refused_or_a_working_detector_and_takes_little_memory
 @pytest.mark.parametrize(
     "change, message",
     [
+        (lambda arrays: arrays.pop("_pivot"), "'_pivot' is missing"),
         (lambda arrays: arrays.pop("fold_3/_pivot"), "'_pivot' is missing"),
+        (lambda arrays: arrays.update(calibration_scores_=np.full(20, -1.0)), None),
         (lambda arrays: arrays.pop("_calibration_folds"), None),
         (lambda arrays: arrays.pop("calibration_scores_"), "_calibration_folds must"),
         (lambda a: a.update({"fold_3/offset_": a["_pivot"]}), "'offset_' is unknown"),
@@ -502,6 +571,16 @@ def test_folds_that_no_fit_would_leave_are_an_error(
     else:
         with pytest.raises(ValueError, match=message):
             skae.load(path)
+
+
+def test_folds_of_which_only_some_have_references_are_an_error(tmp_path, of_folds):
+    header, arrays = corruption.split(of_folds)
+    for entries in (header["values"], header["arrays"], arrays):
+        for name in [n for n in entries if n.startswith("fold_2/_neighborhood.")]:
+            del entries[name]
+    (tmp_path / "edited.skae").write_bytes(corruption.join(header, arrays))
+    with pytest.raises(ValueError, match="all with references or none"):
+        skae.load(tmp_path / "edited.skae")
 
 
 @pytest.mark.slow
