@@ -94,7 +94,7 @@ class Reason(BaseModel):
     column: str
     contribution: float
     observed: float
-    expected: float | None  # null beyond the largest number
+    expected: float
 
 
 class Answer(BaseModel):
@@ -120,7 +120,6 @@ def judge(detector, X):
 def find_reasons(detector, columns, X):
     """Return for each row the columns that speak most against it, in order."""
     contributions, expected = detector.explain(X, return_expected=True)
-    expected = np.where(np.isfinite(expected), expected, None)
     orders = np.argsort(-contributions, axis=1, kind="stable")[:, :MAX_REASONS]
     return [
         [

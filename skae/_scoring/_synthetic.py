@@ -136,5 +136,4 @@ def _find_others(
     ends = np.cumsum(weights)
     length = ends[-1]
     reached = ends[rows] + places * (length - weights[rows])
-    others = np.searchsorted(ends, reached % length, side="right")
-    return np.minimum(others, len(ends) - 1)  # should a place be rounded up
+    return np.searchsorted(ends, reached % length, side="right")
