@@ -375,6 +375,7 @@ def test_bounds_of_wide_tables():
     assert _neighbors.count_references(5000) == 50
     assert _neighbors.count_references(10**6) == 1
     assert _neighbors.count_neighbors(5000) == 2
+    assert _neighbors.count_neighbors(5051) == 1  # of 49 references
     assert _neighbors.count_neighbors(10**6) == 1
 
 
