@@ -324,7 +324,7 @@ def test_neighbors_by_weight_are_as_many_equal_rows(n_numbers, unit):
 
 
 def score_anew(X, scaling, copy=None):
-    """Anomalies of rows, or of copies of them, by a network that halves what it sees."""
+    """Anomalies of rows, or of copies of them, by a network that halves them."""
     rows = scale_rows(WeightedTable(X, np.ones(len(X))), scaling)
     units = rows.read_all()
     arguments = rows.scaling, None, np.random.RandomState(0), units
