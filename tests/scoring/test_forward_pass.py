@@ -80,7 +80,7 @@ def run_by_hand(rows, weights, n_logits):
 @pytest.mark.parametrize("blocks", [(), (3, 2), (3, 2, 4, 2, 3)], ids=str)
 def test_networks_give_what_matrix_products_give(sizes, blocks):
     """And of a category what they give while every fourth column of these is hidden."""
-    layout = Layout(2 + len(blocks), 2 + np.arange(len(blocks)), np.array(blocks, int))
+    layout = Layout(5 + len(blocks), 5 + np.arange(len(blocks)), np.array(blocks, int))
     n_units, n_logits = layout.n_units, sum(blocks)
     architecture = Architecture(n_units, sizes, "tanh", "sigmoid", n_logits)
     rng = np.random.RandomState(0)
@@ -95,14 +95,16 @@ def test_networks_give_what_matrix_products_give(sizes, blocks):
     scaling = Scaling.of_nothing(n_units)
     networks = make_networks(architecture, weights, make_activation=None)
     hidings = make_hidings(networks, layout)
+    _, shown = run_forward(ScaledRows(rows, scaling), networks)
     _, outputs = run_forward(ScaledRows(rows, scaling), networks, hidings)
-    for own_weights, output in zip(weights, outputs, strict=True):
+    for own_weights, plain, output in zip(weights, shown, outputs, strict=True):
         expected = run_by_hand(rows, own_weights, n_logits)
+        np.testing.assert_allclose(plain, expected, rtol=1e-9, atol=1e-12)
         for unit, block in enumerate(np.repeat(np.arange(len(blocks)), blocks)):
             is_hidden = np.repeat(np.arange(len(blocks)) % 4 == block % 4, blocks)
-            shown = np.where(np.r_[False, False, is_hidden], 0.0, rows)
-            told = run_by_hand(shown, own_weights, n_logits)
-            expected[:, 2 + unit] = told[:, 2 + unit]
+            others = np.where(np.r_[np.zeros(5, bool), is_hidden], 0.0, rows)
+            told = run_by_hand(others, own_weights, n_logits)
+            expected[:, 5 + unit] = told[:, 5 + unit]
         np.testing.assert_allclose(output, expected, rtol=1e-9, atol=1e-12)
 
 
