@@ -6,6 +6,7 @@ import pytest
 from sklearn.exceptions import NotFittedError
 
 from skae._scoring._diagnosis import (
+    Diagnosis,
     check_calibration,
     check_code,
     check_columns,
@@ -327,3 +328,46 @@ def test_diagnose_before_fit_and_on_other_columns_is_an_error(
 def test_rows_far_out_draw_no_warning(size, fitted, correlated_rows):
     rows = np.r_[correlated_rows, size * np.sign(correlated_rows[:5])]
     assert "columns" in str(fitted.diagnose(rows))
+
+
+@pytest.mark.parametrize(
+    "curve, figure",
+    [
+        ([1.0, 0.5], "0.5, 50.0% below that of the 1 epoch before"),
+        ([1.0, 1.0], "1, 0.0% below that of the 1 epoch before"),
+        ([1.0, 1.25], "1.25, 25.0% above that of the 1 epoch before"),
+        ([9.0] * 17 + [4.0, 3.0], "3, 25.0% below that of the 1 epoch before"),
+        (
+            [9.0] * 16 + [5.0, 3.0, 2.0, 1.0],
+            "1.5, 62.5% below that of the 2 epochs before",
+        ),
+    ],
+)
+def test_loss_is_compared_over_the_last_tenth_of_the_epochs(curve, figure):
+    assert check_loss(curve).figure == figure
+
+
+def test_code_of_small_units_is_not_dead():
+    codes = 1e-8 * np.random.default_rng(0).normal(size=(50, 4))
+    assert check_code(np.eye(50), codes).figure == "0 of 4"
+
+
+def test_as_many_columns_as_are_named_are_all():
+    X = np.ones((3, 5))
+    finding = find(check_columns(X, range(5), Layout.of_numbers(5)), "constant")
+    assert finding.figure == "5 of 5 (0, 1, 2, 3, 4)"
+
+
+@pytest.mark.parametrize("share, is_problem", [(0.09, False), (0.13, True)])
+def test_a_tenth_below_the_lowest_twentieth_is_no_gap(share, is_problem):
+    """As training and other rows are draws; 13 % are more than chance has it."""
+    training = np.linspace(-1.0, 0.0, 1000)
+    fresh = np.where(np.arange(1000) < 1000 * share, -0.99, -0.5)
+    assert check_gap(training, fresh, -2.0).is_problem is is_problem
+
+
+def test_advice_is_indented_and_80_columns_wide():
+    finding = check_gap(np.linspace(-1.0, 0.0, 1000), np.full(100, -2.0), -1.0)
+    _, *lines = str(Diagnosis([finding])).splitlines()
+    assert all(line.startswith(" " * 7) for line in lines)
+    assert 70 < max(map(len, lines)) <= 80
