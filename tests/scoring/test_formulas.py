@@ -346,6 +346,18 @@ def test_whole_numbers_close_to_each_other_are_no_copies_however_far_from_zero()
         np.testing.assert_allclose(found, expected)
 
 
+@pytest.mark.parametrize("factor, is_copy", [(0.8, True), (1.2, False)])
+def test_whole_numbers_are_copies_up_to_a_millionth_of_scale_and_distance(
+    factor, is_copy
+):
+    X = np.random.RandomState(0).randint(10**9, size=(60, 1)).astype(float)
+    reach = X.std() + np.abs(X - X.mean())
+    found = score_anew(X, "standard", np.rint(X + factor * 1e-6 * reach))
+    is_same = np.isclose(found, score_anew(X, "standard"), rtol=1e-4)
+    # A tenth are no references, and are judged by the same ones in either case.
+    assert is_same.all() if is_copy else is_same.sum() <= 6
+
+
 def test_distance_of_wide_rows_far_out_is_exact_where_they_are_next_to_each_other():
     case = make_case(130, (), "standard", False)
     hood = choose(case, case.weights)

@@ -114,3 +114,11 @@ def test_categories_are_chosen_unless_a_fit_goes_on():
     assert sorted(anew.X[:, 0]) == [0.0, 0.0, 1.0, 1.0, 2.0]
     kept, same, _ = choose_calibration_rows(*arguments, goes_on=True)
     assert kept == [["a", "b", "c"], None] and same is table
+
+
+def test_weights_that_calibrate_add_up_to_less_than_a_billion():
+    weights = np.array([999_999_997.0, 1.0, 1.0])
+    assign_folds(WeightedTable(np.eye(3), weights), 3, "auto", seed=0)
+    weights[0] += 1.0
+    with pytest.raises(ValueError, match="add up to 1e\\+09"):
+        assign_folds(WeightedTable(np.eye(3), weights), 3, "auto", seed=0)

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -289,3 +290,53 @@ def test_parts_are_short_and_shared_evenly(n_rows):
         share_out(n_rows, 5, lambda part: sizes.append(part.stop - part.start))
     assert sum(sizes) == n_rows and max(sizes) <= 4096
     assert len(sizes) % 2 == 0
+
+
+def test_single_block_is_worked_on_by_the_thread_that_calls():
+    threads = []
+    share_out(256, 5, lambda part: threads.append(threading.get_ident()))
+    assert threads == [threading.get_ident()]
+
+
+def test_very_wide_rows_have_one_thread_for_their_memory():
+    threads = set()
+
+    def work(part):
+        threads.add(threading.get_ident())
+        time.sleep(0.05)  # so that another thread would be free for the next part
+
+    with threadpool_limits(4, user_api="blas"):
+        share_out(2048, 2**15, work)
+    assert len(threads) == 1 and threading.get_ident() not in threads
+
+
+def test_work_shared_out_by_a_worker_is_done_at_once_though_threads_are_left():
+    parts = []
+
+    def work(part):
+        share_out(1000, 5, parts.append)
+
+    with threadpool_limits(4, user_api="blas"):
+        share_out(300, 5, work)
+    assert set(map(str, parts)) == {"slice(0, 1000, None)"}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no processes are forked there")
+def test_forked_child_shares_rows_out(run_in_fresh_process):
+    out, errors = run_in_fresh_process(
+        """
+import os, signal
+from skae._scoring._threads import share_out
+
+if os.fork():
+    os.wait()
+else:
+    signal.alarm(20)
+    rows = []
+    share_out(1000, 5, lambda part: rows.extend(range(part.start, part.stop)))
+    print(sorted(rows) == list(range(1000)), flush=True)
+    os._exit(0)
+"""
+    )
+    assert out.split() == ["True"]
+    assert errors == ""

@@ -177,6 +177,14 @@ def test_different_rows_are_not_merged():
     assert len(merged) == 2**16
 
 
+@pytest.mark.parametrize("tiny", [1e-20, 5e-324, -1e-300])
+def test_cells_next_to_zero_are_not_merged_with_it(tiny):
+    X = np.array([[0.0], [tiny], [-0.0], [5.0], [5.0]])
+    merged, weights = merge_rows(X, np.ones(5))
+    found = dict(zip(merged[:, 0].tolist(), weights.tolist(), strict=True))
+    assert found == {0.0: 2.0, tiny: 1.0, 5.0: 2.0}
+
+
 @pytest.mark.parametrize("unit", [1e-3, 7.0, 1e6])
 def test_canonical_order_does_not_depend_on_units(unit, correlated_rows):
     merged, _ = merge_rows(correlated_rows, np.ones(200))
