@@ -92,9 +92,8 @@ def see_by_hand(case):
         # One row more has a category of its own.
         counts = weights @ units[:n] + (np.arange(size) == size - 1)
         f = counts / counts.sum()
-        units[~is_missing & (f[np.nan_to_num(codes).astype(int)] == 0)] = np.eye(size)[
-            size - 1
-        ]
+        is_new = ~is_missing & (f[np.nan_to_num(codes).astype(int)] == 0)
+        units[is_new] = np.eye(size)[-1]
         probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
         expected = 0.999 * (probabilities * units).sum(1) + 0.001 * units @ f
         entropy = max(0.01, -sum(x * np.log(x) for x in f if x > 0))
@@ -105,64 +104,83 @@ def see_by_hand(case):
     return z, np.hstack(misses), categories, means, t
 
 
-def compute_by_hand(case, kept=None):
-    """References, distances to them, anomalies, and what each column adds to both."""
-    p, n, d = case.n_numbers, case.n_rows, case.table.shape[1]
-    z, misses, categories, m, t = see_by_hand(case)
-    is_missing = np.isnan(case.table)
-    observed = np.where(is_missing[:n], 0.0, case.weights[:, np.newaxis])
+def compute_scales(case, misses, t):
+    """s_j of the Notes."""
+    n = case.n_rows
+    is_missing = np.isnan(case.table[:n])
+    observed = np.where(is_missing, 0.0, case.weights[:, np.newaxis])
     totals = observed.sum(axis=0)
-    e2 = np.nansum(observed * misses[:n] ** 2, 0) / np.where(totals > 0, totals, 1)
-    e2[totals == 0] = e2[totals > 0].mean()
-    e = np.sqrt(e2)
-    s = e + 0.1 * e.mean() + (0.1 + 40 / n) * t
+    squares = np.nansum(observed * misses[:n] ** 2, axis=0)
+    squares /= np.where(totals > 0, totals, 1)
+    squares[totals == 0] = squares[totals > 0].mean()
+    e = np.sqrt(squares)
+    return e + 0.1 * e.mean() + (0.1 + 40 / n) * t
+
+
+def compare_by_hand(case, kept=None):
+    """The references, and by how much rows differ from them, column by column."""
+    p, n = case.n_numbers, case.n_rows
+    is_missing = np.isnan(case.table)
+    z, misses, categories, m, t = see_by_hand(case)
+    s = compute_scales(case, misses, t)
     v1, v2 = np.clip((z - m) / t, -20, 20), np.clip(misses / s, -20, 20)
-    suspicion = np.nansum(np.abs(v1), axis=1) + np.nansum(np.abs(v2), axis=1)
-    for units, _, f, mismatch in categories:
-        suspicion += units @ (mismatch * (1 - f))
-    suspicion /= (~is_missing).sum(axis=1)
     if kept is None:
+        suspicion = np.nansum(np.abs(v1), axis=1) + np.nansum(np.abs(v2), axis=1)
+        for units, _, f, mismatch in categories:
+            suspicion += units @ (mismatch * (1 - f))
+        suspicion /= (~is_missing).sum(axis=1)
         kept = np.sort(np.argsort(suspicion[:n])[: round(0.9 * n)])
     # A gap of a reference stands where the network puts it, and nothing is missed.
-    q1 = np.where(np.isnan(v1), np.clip((case.outputs[:, :p] - m) / t, -20, 20), v1)
-    q2 = np.nan_to_num(v2)
-    cells = np.empty((len(z), len(kept), d))
-    cells[:, :, :p] = np.abs(v1[:, np.newaxis] - q1[kept])
+    told = np.clip((case.outputs[:, :p] - m) / t, -20, 20)
+    q1, q2 = np.where(np.isnan(v1), told, v1), np.nan_to_num(v2)
+    cells = [np.abs(v1[:, np.newaxis] - q1[kept])]
     for j, (units, probabilities, _, mismatch) in enumerate(categories):
         known = np.where(is_missing[:, [p + j]], probabilities, units)[kept]
         different = mismatch * (1 - units @ known.T)
-        if d > 128:  # so that its square is what it adds
+        if is_wide(case):  # so that its square is what it adds
             different = np.sqrt(mismatch * different)
-        cells[:, :, p + j] = different
+        cells.append(different[:, :, np.newaxis])
+    cells = np.concatenate(cells, axis=2)
     residuals = np.abs(v2[:, np.newaxis] - q2[kept])
-    cells[is_missing[:, np.newaxis].repeat(len(kept), 1)] = 0.0
-    residuals[is_missing[:, np.newaxis].repeat(len(kept), 1)] = 0.0
-    is_wide = d > 128
-    added = cells**2 + residuals**2 if is_wide else cells + residuals
-    distances = np.sqrt(added.sum(axis=2)) if is_wide else added.sum(axis=2)
-    for row in range(n):
+    is_gap = is_missing[:, np.newaxis].repeat(len(kept), axis=1)
+    cells[is_gap] = residuals[is_gap] = 0.0
+    return kept, cells, residuals, misses
+
+
+def is_wide(case):
+    return case.table.shape[1] > 128
+
+
+def compute_by_hand(case, kept=None):
+    """References, distances to them, anomalies, and what each column adds to both."""
+    kept, cells, residuals, misses = compare_by_hand(case, kept)
+    n_observed = np.maximum((~np.isnan(case.table)).sum(axis=1), 1)
+    if is_wide(case):
+        added, divisors = cells**2 + residuals**2, np.sqrt(n_observed)
+        distances = np.sqrt(added.sum(axis=2))
+        n_neighbors = min(12, min(256, 250_000 // cells.shape[2]) // 25)
+    else:
+        added, divisors = cells + residuals, n_observed
+        distances, n_neighbors = added.sum(axis=2), 12
+    for row in range(case.n_rows):
         distances[row, np.flatnonzero(kept == row)[:1]] = np.inf
-    n_observed = np.maximum((~is_missing).sum(axis=1), 1)
-    divisors = np.sqrt(n_observed) if is_wide else n_observed
-    n_neighbors = min(12, min(256, 250_000 // d) // 25) if is_wide else 12
-    anomalies, terms, squares = np.zeros(len(z)), np.zeros(z.shape[:1] + (d,)), []
-    for row in range(len(z)):
-        nearest = np.argsort(distances[row])[:n_neighbors]
-        nearest = nearest[distances[row, nearest] < np.inf]
-        own = distances[row, nearest, np.newaxis]
-        anomalies[row] = own.mean() / divisors[row]
-        parts = added[row, nearest] / np.where(own > 0, own, 1) if is_wide else 0
-        parts = parts if is_wide else added[row, nearest]
-        terms[row] = parts.mean(axis=0) / divisors[row]
-        squares.append(
-            (0.3 * cells[row, nearest] ** 2 + residuals[row, nearest] ** 2).sum(axis=0)
-        )
+    anomalies, terms, squares = [], [], []
+    for row, own in enumerate(distances):
+        nearest = np.argsort(own)[:n_neighbors]
+        nearest = nearest[own[nearest] < np.inf]
+        own, parts = own[nearest, np.newaxis], added[row, nearest]
+        if is_wide(case):
+            parts = parts / np.where(own > 0, own, 1)
+        anomalies.append(own.mean() / divisors[row])
+        terms.append(parts.mean(axis=0) / divisors[row])
+        parts = 0.3 * cells[row, nearest] ** 2 + residuals[row, nearest] ** 2
+        squares.append(parts.sum(axis=0))
     return SimpleNamespace(
         kept=kept,
         distances=distances,
         anomalies=anomalies,
         terms=terms,
-        squares=np.array(squares),
+        squares=squares,
         misses=misses,
     )
 
@@ -254,16 +272,19 @@ def test_reconstruction_errors_are_those_of_the_notes(case, by_hand):
         scores.compute_error_squares(case.units, both, case.scaling),
         (errors**2).sum(axis=0),
         rtol=1e-9,
+        atol=1e-12,
     )
     np.testing.assert_allclose(
         scores.compute_error_terms(case.units, both, case.scaling),
         errors.mean(axis=0) / n_observed[:, np.newaxis],
         rtol=1e-9,
+        atol=1e-12,
     )
     np.testing.assert_allclose(
         scores.compute_reconstruction_errors(case.units, both, case.scaling),
         errors.mean(axis=0).sum(axis=1) / n_observed,
         rtol=1e-9,
+        atol=1e-12,
     )
 
 
