@@ -65,8 +65,7 @@ autosummary_generate = True
 toc_object_entries_show_parents = "hide"
 autodoc_typehints = "none"  # the docstrings say more
 numpydoc_show_class_members = False  # the template of a class lists its methods
-# All checks, but that of a paragraph after each first line, and that of a returned value
-# without a name.
+# All checks but those of a second paragraph and of unnamed returned values.
 numpydoc_validation_checks = {"all", "ES01", "RT02"}
 # What scikit-learn wrote, and properties that the class docstring describes.
 numpydoc_validation_exclude = {
