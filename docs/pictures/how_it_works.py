@@ -89,7 +89,7 @@ def draw_far_out():
             odd = detector.predict(row[np.newaxis])[0] == -1
             label = f"{name}: {'outlier' if odd else 'taken for normal'}"
             ax.scatter(*row, s=50, color="C1", edgecolor="black", zorder=3)
-            ax.annotate(label, row, (0, 9), textcoords="offset points", ha="center")
+            ax.annotate(label, row, (-9, 3), textcoords="offset points", ha="right")
         ax.set(title=title, xlim=(-5, 9), ylim=(-5, 9), aspect="equal")
         ax.set_xlabel("first column")
     axes[0].set_ylabel("second column")
