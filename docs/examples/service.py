@@ -193,6 +193,8 @@ class Together:
 def load(path):
     """Return a detector and the names of its columns; if it has none, x0, x1, ..."""
     detector = skae.load(path)
+    if detector.categories_ is not None:
+        raise ValueError(f"{path} has columns of categories; this service has none.")
     columns = [f"x{i}" for i in range(detector.n_features_in_)]
     if hasattr(detector, "feature_names_in_"):
         columns = detector.feature_names_in_.tolist()
@@ -205,8 +207,14 @@ def create_app(path=None):
     detector, columns = load(path or os.environ["SKAE_FILE"])
     judge_together = Together(partial(judge, detector))
     explain_together = Together(partial(find_reasons, detector, columns))
-    for together in judge_together, explain_together:
-        together.function(np.zeros((1, len(columns))))  # the first call takes longer
+    try:  # the first call takes longer
+        for together in judge_together, explain_together:
+            together.function(np.zeros((1, len(columns))))
+    except ValueError as error:
+        raise ValueError(
+            "The service scores columns of numbers; the detector was fitted on "
+            "categories or dates."
+        ) from error
 
     @contextlib.asynccontextmanager
     async def run(app):
@@ -254,4 +262,8 @@ if __name__ == "__main__":
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     arguments = parser.parse_args()
-    uvicorn.run(create_app(arguments.file), host=arguments.host, port=arguments.port)
+    try:
+        app = create_app(arguments.file)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    uvicorn.run(app, host=arguments.host, port=arguments.port)

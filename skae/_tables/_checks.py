@@ -128,8 +128,8 @@ def warn_of_sentinels(table: WeightedTable, moments: Moments, stacklevel: int) -
         _warn(
             "One value, which looks like the sign of a missing or invalid one, makes "
             f"up the variance of {_describe(sentinels, table)}. Beside "
-            "it, all others are the same to the network. Set it to NaN, which marks a "
-            "missing cell; if it has been measured, use scaling='robust'.",
+            "it, all others are nearly the same to the network. Set it to NaN, which "
+            "marks a missing cell; if it has been measured, use scaling='robust'.",
             stacklevel + 1,
         )
 

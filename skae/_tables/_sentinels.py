@@ -20,6 +20,7 @@ from skae._tables._reading import (
 from skae._tables._weighting import none_if_equal
 
 SHARE = 0.999  # of a column's variance; the others then differ by its thirtieth
+SHARE_OF_FILLER = 0.9  # of one that is nothing else; they then differ by its third
 
 # No measurement: in spreads of the others. The largest of values with a heavy tail is
 # far from the next one, too: their ratio must be more than the square of that of the
@@ -53,7 +54,7 @@ MIN_CELLS = 8  # of the sample, to tell a spread from
 
 
 class Sentinel(NamedTuple):
-    """A value that makes up nearly all of its column's variance."""
+    """A value that makes up most of its column's variance."""
 
     column: int
     value: float
@@ -82,12 +83,13 @@ def find_sentinels(table: WeightedTable, moments: Moments) -> list[Sentinel]:
             return []
         values = values[columns]
         found = _compare_with_others(table, moments, columns, values)
+        limits = np.where(_is_among(values, UNMISTAKABLE), SHARE_OF_FILLER, SHARE)
     return [
         Sentinel(int(column), float(value), float(share), float(deviation))
-        for column, value, share, deviation, is_odd in zip(
-            columns, values, *found, strict=True
+        for column, value, share, deviation, is_odd, limit in zip(
+            columns, values, *found, limits, strict=True
         )
-        if is_odd and share > SHARE
+        if is_odd and share > limit
     ]
 
 

@@ -48,6 +48,15 @@ def test_value_that_makes_up_the_variance_is_found(n_rows, n_odd, value):
     assert 0.999 < share <= 1.0
 
 
+@pytest.mark.parametrize("deviation, is_found", [(5.0, True), (40.0, False)])
+def test_filler_that_is_nothing_else_is_found_where_others_differ_too(
+    deviation, is_found
+):
+    X = np.random.default_rng(0).normal(20.0, deviation, size=(400, 3))
+    X[[7, 90, 233], 1] = -999.0
+    assert [sentinel.column for sentinel in find(X)] == [1] * is_found
+
+
 @pytest.mark.parametrize("make_table", [np.asarray, np.float32, sparse.csr_array])
 def test_tables_of_other_kinds_are_searched(make_table, monkeypatch):
     monkeypatch.setattr(skae._tables._reading, "CHUNK_BYTES", 4_000)
@@ -62,7 +71,7 @@ def test_weights_count():
     """The share of the variance is one of what was seen."""
     X = make_rows(300)
     X[7, 2] = -9999.0
-    X[8, 2] = 200.0
+    X[8, 2] = 2000.0
     heavy = np.where(np.arange(300) == 8, 200.0, 1.0)
     assert [s.column for s in find(X)] == [2]
     assert find(X, heavy) == []
