@@ -72,6 +72,11 @@ def read_columns(
         return _read_table(_open_sparse(X), choice)
     elif choice.is_explicit and hasattr(X, "__array__"):
         X = np.asanyarray(X)
+    if getattr(X, "ndim", 2) == 1 and getattr(X.dtype, "kind", "") == "O":
+        raise ValueError(  # before its text is no number
+            "Expected 2D array, got 1D array instead, of objects. Of one row of a "
+            "frame pass table.iloc[[0]], of one column table[['name']]."
+        )
     if not isinstance(X, np.ndarray) or X.ndim != 2 or not X.size:
         return Columns(X, None)
     return _read_table(_open_array(X), choice)

@@ -804,3 +804,12 @@ def test_two_columns_of_one_name_are_an_error_that_says_it(
     detector = make_detector(categorical_features="from_dtype")
     with pytest.raises(ValueError, match="own. Got more than one .* name 'a'. Rename"):
         detector.fit(frame)
+
+
+def test_one_row_of_text_is_an_error_that_says_it_is_no_table(make_detector):
+    frame = pd.DataFrame({"a": np.arange(20.0), "b": ["u", "v"] * 10})
+    detector = make_detector(categorical_features=["b"]).fit(frame)
+    with pytest.raises(ValueError, match="1D array instead.*iloc"):
+        detector.predict(frame.iloc[0])
+    with pytest.raises(ValueError, match="1D array instead"):
+        detector.predict(np.array([0.0, "u"], dtype=object))
