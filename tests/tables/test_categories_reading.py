@@ -530,10 +530,6 @@ class TestChoice:
         read = read_columns(frame, features)
         assert read.categories == [[1.0, 2.0], None, [3.0, 4.0]]
 
-    def test_of_a_name_takes_each_column_that_has_it(self):
-        frame = pd.DataFrame([[1, 2, 3]], columns=["a", "b", "a"])
-        assert read_columns(frame, ["a"]).categories == [[1], None, [3]]
-
     @pytest.mark.parametrize(
         "features, message",
         [
