@@ -261,7 +261,7 @@ folder, n_kills = Path(sys.argv[1]), int(sys.argv[2])
 detectors = [skae.load(folder / name) for name in ("one.skae", "two.skae")]
 contents = [(folder / name).read_bytes() for name in ("one.skae", "two.skae")]
 (folder / "killed").mkdir()
-path, rng, seen = folder / "killed" / "file.skae", random.Random(0), set()
+path, rng = folder / "killed" / "file.skae", random.Random(0)
 skae.save(detectors[0], path)
 start = time.perf_counter()
 skae.save(detectors[1], path)
@@ -272,16 +272,19 @@ for _ in range(n_kills):
         while True:
             for detector in detectors:
                 skae.save(detector, path)
-    time.sleep(rng.uniform(0.5, 8) * one_save)
+    for _ in range(rng.randrange(1, 4)):  # however slowly it saves
+        before = path.stat().st_ino
+        while path.stat().st_ino == before:
+            time.sleep(one_save / 20)
+    time.sleep(rng.uniform(0, 2) * one_save)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    seen.add(contents.index(path.read_bytes()))
+    assert path.read_bytes() in contents
     skae.load(path)
 skae.save(detectors[1], path)
 assert path.read_bytes() == contents[1]
 left = [name for name in os.listdir(path.parent) if name != path.name]
 assert all(name.startswith(".skae-") and name.endswith(".tmp") for name in left), left
-print(sorted(seen), len(left))
 """
 
 
@@ -289,8 +292,7 @@ print(sorted(seen), len(left))
 def test_killed_while_it_saves_leaves_one_of_the_two_files(
     folder_of_two, run_in_fresh_process
 ):
-    out, _ = run_in_fresh_process(KILL, folder_of_two, 20)
-    assert out.startswith("[0, 1]")
+    run_in_fresh_process(KILL, folder_of_two, 20)
 
 
 @pytest.mark.parametrize("change", ["cut off", "mixed", "header"])
