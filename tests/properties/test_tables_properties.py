@@ -206,14 +206,14 @@ def test_units_that_are_powers_of_two_do_not_matter(scaling, X, exponents):
 # ------------------------------------------------------------ cells of any type
 
 ODD = [  # some of which have no hash
-    np.datetime64("NaT"),
+    np.datetime64("NaT", "s"),
     np.datetime64("2020-01"),
     np.datetime64(2**62, "ns"),
     np.datetime64(-(2**62), "Y"),
-    np.timedelta64("NaT"),
+    np.timedelta64("NaT", "s"),
     np.timedelta64(5, "M"),
     np.timedelta64(2**62, "D"),
-    np.timedelta64(3),
+    np.timedelta64(3, "h"),
     np.float16(0.1),
     np.longdouble("1e4000"),
     np.bool_(True),
