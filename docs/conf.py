@@ -4,6 +4,7 @@ import inspect
 import os
 import re
 import tempfile
+import tomllib
 import warnings
 
 import matplotlib
@@ -26,6 +27,8 @@ project = "skae"
 author = "The skae developers"
 copyright = author
 version = release = skae.__version__
+with open("../pyproject.toml", "rb") as file:
+    repository = tomllib.load(file)["project"]["urls"]["Source"]
 
 extensions = [
     "myst_parser",
@@ -84,17 +87,18 @@ def drop_foreign_links(app, what, name, obj, options, lines):
     lines[:] = re.sub(r":ref:`([^`]*)`", r"scikit-learn's \1", text).split("\n")
 
 
-def link_to_gallery(app, docname, source):
-    """Lead links that hold in the repository to what is built, or leave their text."""
+def lead_links(app, docname, source):
+    """Lead links that hold in the repository to what is built, or to the repository."""
     text = source[0].replace("](examples/GALLERY_HEADER.rst)", "](gallery/index.rst)")
     text = re.sub(r"\]\(examples/(\w+)\.py\)", r"](gallery/\1.rst)", text)
-    source[0] = re.sub(r"\[([^\]]+)\]\(\.\./[^)]+\)", r"\1", text)
+    page = rf"]({repository}/blob/v{release}/\1)"
+    source[0] = re.sub(r"\]\(\.\./([^)]+)\)", page, text)
 
 
 def setup(app):
     """Connect the hooks."""
     app.connect("autodoc-process-docstring", drop_foreign_links, priority=900)
-    app.connect("source-read", link_to_gallery)
+    app.connect("source-read", lead_links)
 
 
 # ------------------------------------------------------------- pictures and gallery
@@ -135,6 +139,7 @@ html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {
     "logo": {"text": "skae"},
+    "github_url": repository,
     "show_prev_next": True,
     "navigation_with_keys": False,
     "header_links_before_dropdown": 6,

@@ -436,6 +436,12 @@ default=None
     0.04
     """
 
+    # Where the question mark in the HTML of a detector leads to.
+    _doc_link_module = "skae"
+    _doc_link_template = (
+        "https://skae-dev.github.io/skae/generated/skae.{estimator_name}.html"
+    )
+
     _parameter_constraints: dict = {
         "hidden_layer_sizes": [
             "array-like",

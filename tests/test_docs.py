@@ -271,4 +271,4 @@ def test_installation_without_keras_has_all_other_dependencies():
     quoted = " ".join(f'"{dependency}"' for dependency in others)
     commands = read_commands("docs/files_and_services.md")
     assert f"python -m pip install {quoted}" in commands
-    assert "python -m pip install --no-deps ." in commands
+    assert "python -m pip install --no-deps skae" in commands

@@ -6,7 +6,7 @@ The same decision in ONNX
 A machine at the edge decides without Python. Does the converted detector decide as the
 fitted one does, row by row?
 
-It needs the extra ``onnx``: ``python -m pip install ".[onnx]"`` in a clone.
+It needs the extra ``onnx``: ``python -m pip install "skae[onnx]"``.
 """
 
 # %%

@@ -7,9 +7,9 @@ Other programs, in other languages, want a row judged. How small can a service b
 answers with score, p-value and reasons, and what does an answer look like?
 
 The service is one file, ``service.py``, the next example. It needs FastAPI and uvicorn,
-``python -m pip install ".[tools]"`` in a clone, and imports neither Keras nor
-TensorFlow. Here it runs in a thread, on a port of this machine; from a shell it is
-started by ``python docs/examples/service.py model.skae``.
+``python -m pip install fastapi uvicorn``, and imports neither Keras nor TensorFlow.
+Here it runs in a thread, on a port of this machine; from a shell it is started by
+``python service.py model.skae``.
 """
 
 # %%
