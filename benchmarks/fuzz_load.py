@@ -13,7 +13,7 @@ Neither Keras nor TensorFlow is used: a file that names an activation which only
 has must ask for it. With `--fit`, which uses both, files of all kinds of detectors are
 added to the corpus first.
 
-    python -m pip install ".[fuzzing]"
+    python -m pip install . --group fuzzing
     python benchmarks/fuzz_load.py --minutes 60 --workers 2 --corpus corpus
 """
 
