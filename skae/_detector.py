@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,7 +18,6 @@ from sklearn.base import (
 )
 from sklearn.utils import Tags, check_array, check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skae._learning._learn import Learnt, learn, learn_part
@@ -253,7 +252,8 @@ default=None
 
     categories_ : list of (list or None) or None
         Of each column with categories those that have a unit of their own, sorted; None
-        for a column of numbers. None if there are only such columns.
+        for a column of numbers. None if there are only such columns. Rare ones are not
+        listed, other than in :class:`~sklearn.preprocessing.OneHotEncoder`.
 
     n_iter_ : int
         Number of passes that `fit` made over the training rows, of several networks the
@@ -528,11 +528,8 @@ default=None
         self.verbose = verbose
         self.random_state = random_state
 
-    # Z takes the place of X, and is no metadata that could be asked for.
-    __metadata_request__inverse_transform = {"Z": UNUSED}
-
     feature_names_in_: NDArray
-    categories_: Categories | None = None
+    categories_: Categories | None
     _column_kinds: list[str] | None = None  # None: all are numbers
     _calibration_folds: NDArray[np.intp] | None = None  # of calibration_scores_
 
@@ -1109,7 +1106,8 @@ default=None
         """
         self = self._hold() if seen_by is None else self
         seen_by = seen_by or self
-        features, known = self.categorical_features, seen_by.categories_
+        features = self.categorical_features
+        known = getattr(seen_by, "categories_", None)
         if seen_by is self:
             check_is_fitted(self)
             features = None
@@ -1134,6 +1132,16 @@ default=None
         self, X = self._validate(X)
         return self, take_rows(X, find_observed(X, stacklevel=4))
 
+    @overload
+    def explain(self, X: Input) -> NDArray[np.float64]: ...
+    @overload
+    def explain(
+        self, X: Input, *, return_expected: Literal[True]
+    ) -> tuple[NDArray[np.float64], NDArray]: ...
+    @overload
+    def explain(
+        self, X: Input, *, return_expected: bool
+    ) -> NDArray[np.float64] | tuple[NDArray[np.float64], NDArray]: ...
     def explain(
         self, X: Input, *, return_expected: bool = False
     ) -> NDArray[np.float64] | tuple[NDArray[np.float64], NDArray]:
@@ -1214,9 +1222,10 @@ default=None
         Returns
         -------
         diagnosis : tuple of Finding
-            To be printed. Each finding is a named tuple of `name`, `is_problem` (None
-            if it could not be measured), `figure` and `advice`; those with a problem
-            are listed in `diagnosis.problems`.
+            To be printed. Each finding is a named tuple of `name`, which stays the
+            same, `is_problem` (None if it could not be measured), `figure` and
+            `advice`, two texts; those with a problem are listed in
+            `diagnosis.problems`.
 
         See Also
         --------
@@ -1239,7 +1248,12 @@ default=None
         scores, fresh_scores = self._model.score(X), self.calibration_scores_
         n_calibration_rows = 0 if fresh_scores is None else len(fresh_scores)
         if X_fresh is not None:
-            fresh_scores = self._model.score(self._validate_observed(X_fresh)[1])
+            try:
+                fresh = self._validate_observed(X_fresh)[1]
+            except (TypeError, ValueError) as error:
+                error.add_note("These are the rows given as X_fresh, after X.")
+                raise
+            fresh_scores = self._model.score(fresh)
         elif fresh_scores is not None:  # rows of X held back by a fraction, to the bit
             scores = scores[~np.isin(scores, fresh_scores)]
         return diagnosis.Diagnosis(
@@ -1284,17 +1298,17 @@ default=None
         self, X = self._validate(X)
         return self._model.encode(X)
 
-    def inverse_transform(self, Z: ArrayLike) -> NDArray:
-        """The row that each code stands for, in the units of X.
+    def inverse_transform(self, X: ArrayLike) -> NDArray:
+        """The row that each code stands for, in the units of the rows of `fit`.
 
         Parameters
         ----------
-        Z : array-like of shape (n_samples, n_codes)
+        X : array-like of shape (n_samples, n_codes)
             Codes, as `transform` returns them.
 
         Returns
         -------
-        X : ndarray of shape (n_samples, n_features)
+        X_original : ndarray of shape (n_samples, n_features)
             As `reconstruct` has it.
 
         See Also
@@ -1314,14 +1328,14 @@ default=None
         """
         self = self._hold()
         check_is_fitted(self)
-        Z = check_array(Z, dtype=FLOATS, input_name="Z")
+        codes = check_array(X, dtype=FLOATS, input_name="X")
         n_codes = self._n_features_out
-        if Z.shape[1] != n_codes:
+        if codes.shape[1] != n_codes:
             raise ValueError(
-                f"Z has {Z.shape[1]} columns, but the code of this "
+                f"X has {codes.shape[1]} columns, but the code of this "
                 f"{type(self).__name__} has {n_codes}. Pass what transform returns."
             )
-        return self._name_categories(self._model.decode(Z))
+        return self._name_categories(self._model.decode(codes))
 
     def reconstruct(self, X: Input) -> NDArray:
         """What the network makes of each row, in the units of X.
@@ -1416,7 +1430,8 @@ default=None
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
-        version, state_format = state.pop("_skae_version"), state.pop("_state_format")
+        version = state.pop("_skae_version", "an unknown version")
+        state_format = state.pop("_state_format", None)
         if state_format != STATE_FORMAT:
             raise ValueError(
                 f"This detector was pickled by skae {version} in state format "

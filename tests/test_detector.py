@@ -735,6 +735,10 @@ class TestCallbacks:
         with pytest.raises(TypeError, match="callbacks must be a list"):
             make_detector().fit(correlated_rows, callbacks=keras.callbacks.Callback())
 
+    def test_that_are_none_of_keras_are_refused(self, make_detector, correlated_rows):
+        with pytest.raises(TypeError, match="callbacks must be .* instance of 'dict'"):
+            make_detector().fit(correlated_rows, callbacks=[{}])
+
     def test_that_watch_updates_are_called_around_each_one(
         self, make_detector, correlated_rows
     ):
@@ -982,7 +986,7 @@ class TestCodes:
         assert isinstance(framed.transform(correlated_rows), pl.DataFrame)
 
     def test_code_of_another_width_is_refused(self, fitted):
-        with pytest.raises(ValueError, match="Z has 3 columns, but the code .* has 2"):
+        with pytest.raises(ValueError, match="X has 3 columns, but the code .* has 2"):
             fitted.inverse_transform(np.zeros((4, 3)))
 
     def test_code_of_a_linear_relation_orders_the_rows_along_it(self, make_detector):

@@ -30,7 +30,7 @@ METHODS = {
     "get_feature_names_out": ["input_features"],
     "get_metadata_routing": [],
     "get_params": ["deep"],
-    "inverse_transform": ["Z"],
+    "inverse_transform": ["X"],
     "p_values": ["X"],
     "partial_fit": ["X", "y", "sample_weight"],
     "predict": ["X"],
@@ -99,6 +99,11 @@ def test_fitted_detector_has_these_attributes(make_detector, correlated_rows):
     found = {name for name in dir(detector) if name[0] != "_" and name[-1] == "_"}
     # Those that build a Keras model are left out of what is looked at.
     assert sorted(found | {"decoder_", "encoder_", "model_"}) == ATTRIBUTES
+
+
+def test_detector_has_none_of_them_before_fit():
+    detector = AutoencoderOutlierDetector()
+    assert [name for name in ATTRIBUTES if hasattr(detector, name)] == []
 
 
 @pytest.mark.parametrize("name", DISPLAYS)

@@ -132,6 +132,12 @@ def test_pickle_of_a_later_format_is_an_error_that_says_upgrade(fitted):
         restored.__setstate__(state)
 
 
+def test_state_that_is_not_one_of_a_pickle_is_an_error_that_says_so():
+    restored = AutoencoderOutlierDetector.__new__(AutoencoderOutlierDetector)
+    with pytest.raises(ValueError, match="unknown version in state format None"):
+        restored.__setstate__({"hidden_layer_sizes": (8, 2)})
+
+
 def test_optimizer_prototype_is_pickled_as_name_and_configuration(
     make_detector, correlated_rows
 ):

@@ -40,8 +40,11 @@ class CodeDisplay:
         Label of each row, at most 20 different ones, each with its colour. None draws
         all rows alike.
 
-    names : tuple of two str, default=("code 0", "code 1")
-        Names of the axes.
+    xlabel : str, default="code 0"
+        Label of the horizontal axis.
+
+    ylabel : str, default="code 1"
+        Label of the vertical axis.
 
     Attributes
     ----------
@@ -71,7 +74,8 @@ class CodeDisplay:
 
     positions: NDArray[np.float64]
     y: NDArray | None = None
-    names: tuple[str, str] = ("code 0", "code 1")
+    xlabel: str = "code 0"
+    ylabel: str = "code 1"
 
     def plot(self, ax: Axes | None = None) -> Self:
         """Draw the map.
@@ -111,7 +115,7 @@ class CodeDisplay:
             self.scatters_[label] = ax.scatter(
                 x, y, size, color=color, label=label, alpha=0.7, linewidths=0
             )
-        ax.set(xlabel=self.names[0], ylabel=self.names[1])
+        ax.set(xlabel=self.xlabel, ylabel=self.ylabel)
         if self.y is not None:
             beside = (1, 0.5) if len(groups) > 4 else None  # many would hide the map
             handles, _ = ax.get_legend_handles_labels()  # others may draw there, too
@@ -223,14 +227,14 @@ class CodeDisplay:
         --------
         >>> from skae import CodeDisplay
         >>> display = CodeDisplay.from_predictions([[0.1], [0.4], [0.2]])
-        >>> display.names
+        >>> display.xlabel, display.ylabel
         ('row', 'code 0')
         """
         codes = check_array(codes, dtype=np.float64, input_name="codes")
         if y is not None:
             y = _check_labels(y, codes)
-        positions, names = _place(codes)
-        return cls(positions=positions, y=y, names=names).plot(ax)
+        positions, (xlabel, ylabel) = _place(codes)
+        return cls(positions=positions, y=y, xlabel=xlabel, ylabel=ylabel).plot(ax)
 
 
 def _split(positions: NDArray, y: NDArray | None) -> dict[str, NDArray]:
@@ -246,7 +250,7 @@ def _split(positions: NDArray, y: NDArray | None) -> dict[str, NDArray]:
 
 
 def _place(codes: NDArray[np.float64]) -> tuple[NDArray[np.float64], tuple[str, str]]:
-    """Where each row lies, and the names of the two axes."""
+    """Where each row lies, and the labels of the two axes."""
     if codes.shape[1] == 1:
         return np.column_stack([np.arange(len(codes)), codes]), ("row", "code 0")
     if codes.shape[1] == 2 or len(codes) == 1:

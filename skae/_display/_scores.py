@@ -15,7 +15,7 @@ from sklearn.utils import check_array
 from skae._detector import AutoencoderOutlierDetector
 from skae._display._axes import draw_limit, draw_literally, keep_ticks_whole, open_axes
 from skae._display._inputs import Rows, as_table, transform, unwrap
-from skae._scoring._ranking import read_labels
+from skae._scoring._ranking import read_labels, show_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,8 +61,8 @@ class AnomalyScoreDisplay:
     marked : mapping of str to ndarray of shape (n_marked,), default=None
         Scores of further rows to be marked, by their name in the legend.
 
-    name : str, default="anomaly score"
-        Name of the horizontal axis.
+    xlabel : str, default="anomaly score"
+        Label of the horizontal axis.
 
     Attributes
     ----------
@@ -107,7 +107,7 @@ class AnomalyScoreDisplay:
     y: NDArray | None = None
     offset: float | None = None
     marked: Mapping[str, NDArray[np.float64]] | None = None
-    name: str = "anomaly score"
+    xlabel: str = "anomaly score"
 
     def plot(
         self, ax: Axes | None = None, *, bins: int | Sequence[float] | str = 50
@@ -168,7 +168,7 @@ class AnomalyScoreDisplay:
             lines[0].set_label(label)  # one entry in the legend, however many rows
             self.marked_lines_[label] = lines
 
-        ax.set(xlabel=self.name, ylabel="number of rows")
+        ax.set(xlabel=self.xlabel, ylabel="number of rows")
         if ax.get_legend_handles_labels()[1]:
             draw_literally(ax.legend())
         self.ax_, self.figure_ = ax, ax.figure
@@ -259,7 +259,7 @@ class AnomalyScoreDisplay:
                 label: score(rows, f"marked[{label!r}]")
                 for label, rows in (marked or {}).items()
             },
-            name=_name_scores(detector),
+            xlabel=_name_scores(detector),
             bins=bins,
             ax=ax,
         )
@@ -272,7 +272,7 @@ class AnomalyScoreDisplay:
         *,
         offset: float | None = None,
         marked: Mapping[str, ArrayLike] | None = None,
-        name: str = "anomaly score",
+        xlabel: str = "anomaly score",
         bins: int | Sequence[float] | str = 50,
         ax: Axes | None = None,
     ) -> Self:
@@ -295,8 +295,8 @@ class AnomalyScoreDisplay:
                 default=None
             Scores to be marked, one or several under each name.
 
-        name : str, default="anomaly score"
-            Name of the horizontal axis.
+        xlabel : str, default="anomaly score"
+            Label of the horizontal axis.
 
         bins : int, sequence of float or str, default=50
             Bins of the histogram.
@@ -312,7 +312,8 @@ class AnomalyScoreDisplay:
         Raises
         ------
         ValueError
-            If scores are empty or not finite, or differ from y in length.
+            If scores are empty or not finite, differ from y in length, or stand in
+            each other's place.
 
         Warns
         -----
@@ -335,10 +336,12 @@ class AnomalyScoreDisplay:
         scores = _check_scores(scores, "scores")
         if y is not None:
             y = read_labels(y, np.ones(len(scores)))
+            if y.dtype.kind == "f" and np.isin(scores, [-1, 0, 1]).all():
+                _check_order(y)
             if len(kinds := np.unique(y)) > 1 and -1 not in kinds:
                 warnings.warn(
                     "All rows are drawn as inliers: -1 marks an outlier, and the "
-                    f"labels in y are {kinds.tolist()}.",
+                    f"labels in y are {show_labels(kinds)}.",
                     UserWarning,
                     stacklevel=2,
                 )
@@ -353,7 +356,7 @@ class AnomalyScoreDisplay:
                 label: _check_scores(values, f"marked[{label!r}]")
                 for label, values in (marked or {}).items()
             },
-            name=name,
+            xlabel=xlabel,
         ).plot(ax, bins=bins)
 
 
@@ -401,6 +404,16 @@ def _name_scores(detector: BaseEstimator) -> str:
     is_own = isinstance(detector, AutoencoderOutlierDetector)
     is_error = is_own and detector._model.score_method == "reconstruction"
     return "reconstruction error" if is_error else "anomaly score"
+
+
+def _check_order(y: NDArray[np.float64]) -> None:
+    """An error if y holds scores, where labels came in their place."""
+    fractions = y[y != np.round(y)]
+    if len(fractions):
+        raise ValueError(
+            "The scores come first, then y, the labels; the first argument holds -1, 0 "
+            f"and 1 only, and y numbers such as {fractions[0]:.3g}. Exchange them."
+        )
 
 
 def _check_scores(scores: ArrayLike, name: str) -> NDArray[np.float64]:

@@ -37,7 +37,7 @@ MAGIC = b"SKAE\r\n\x1a\n"  # a transfer that changes line ends changes it
 FORMAT = 4
 OLDEST_FORMAT = 2  # that is still read
 DTYPES = ("<f4", "<f8", "|u1")
-MAX_JSON_BYTES = 2**16  # in memory, JSON can take thirty times as much
+MAX_JSON_BYTES = 2**20  # in memory, JSON can take thirty times as much
 CHUNK_BYTES = 2**16
 
 

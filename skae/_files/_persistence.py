@@ -154,7 +154,7 @@ def load(path: str | os.PathLike) -> AutoencoderOutlierDetector:
     ...     skae.load(Path(folder) / "rows.skae")
     AutoencoderOutlierDetector(epochs=5, hidden_layer_sizes=(8, 2))
     """
-    with open(path, "rb") as file:
+    with open(os.fspath(path), "rb") as file:
         try:
             return _decode(*read_container(file))
         except ValueError as error:

@@ -308,6 +308,12 @@ class _Watch:
         import keras
 
         callbacks = list(callbacks)
+        for callback in callbacks:
+            if not isinstance(callback, keras.callbacks.Callback):
+                raise TypeError(
+                    "callbacks must be a list of keras.callbacks.Callback. Got one "
+                    f"that holds an instance of {type(callback).__name__!r} instead."
+                )
         self.watches_updates = any(map(_overrides_batch_hooks, callbacks))
         if recipe.early_stopping:
             callbacks.append(

@@ -61,12 +61,9 @@ def _rank_by_labels(
     """The area of rows of which -1 marks an outlier."""
     is_inlier = labels != -1
     if is_inlier.all() or not is_inlier.any():
-        found = sorted(set(labels.tolist()), key=str)
-        more = ", ..." * (len(found) > MAX_LABELS)
-        shown = f"[{', '.join(map(repr, found[:MAX_LABELS]))}{more}]"
         return _undefined_area(
             "y must hold both outliers (label -1) and inliers (any other label, by "
-            f"convention 1); it holds only {shown}"
+            f"convention 1); it holds only {show_labels(labels)}"
             + (", of which none is -1." if is_inlier.any() else ".")
         )
     scores = score(X)
@@ -88,6 +85,13 @@ def read_labels(y: Any, weights: NDArray[np.float64]) -> NDArray:
             "pandas.NA). Leave these rows out, or give them a sample_weight of 0."
         )
     return labels
+
+
+def show_labels(labels: NDArray) -> str:
+    """The different labels, sorted, for a message; of many the first."""
+    found = sorted(set(labels.tolist()), key=str)
+    more = ", ..." * (len(found) > MAX_LABELS)
+    return f"[{', '.join(map(repr, found[:MAX_LABELS]))}{more}]"
 
 
 def _is_missing(label: Any) -> bool:

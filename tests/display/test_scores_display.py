@@ -113,6 +113,18 @@ def test_marked_row_far_away_is_in_view_and_leaves_the_bins_alone(
     assert edges_of(marked.histograms_["rows"]) == edges_of(plain.histograms_["rows"])
 
 
+def test_labels_in_the_place_of_scores_are_an_error():
+    scores = [-0.5, -0.7, -2.0]
+    with pytest.raises(ValueError, match="The scores come first, .* such as -0.5"):
+        AnomalyScoreDisplay.from_predictions([1, 1, -1], scores)
+    AnomalyScoreDisplay.from_predictions([-1.0, -1.0, 0.0], [1, 1, -1])
+
+
+def test_labels_without_an_outlier_are_named_but_not_all_of_many():
+    with pytest.warns(UserWarning, match=r"labels in y are \[0, 1, 10, .*, \.\.\.\]"):
+        AnomalyScoreDisplay.from_predictions(-np.arange(50.0), np.arange(50))
+
+
 def test_threshold_far_away_is_in_view():
     display = AnomalyScoreDisplay.from_predictions([-1.0, -2.0], offset=-50.0)
     left, right = display.ax_.get_xlim()
@@ -133,7 +145,7 @@ def test_axis_is_named_after_what_the_score_is(detector, correlated_rows):
     forest = IsolationForest(n_estimators=5, random_state=0).fit(correlated_rows)
     display = AnomalyScoreDisplay.from_estimator(forest, correlated_rows)
     assert display.ax_.get_xlabel() == "anomaly score"
-    display = AnomalyScoreDisplay.from_predictions([-1.0, -2.0], name="distance")
+    display = AnomalyScoreDisplay.from_predictions([-1.0, -2.0], xlabel="distance")
     assert display.ax_.get_xlabel() == "distance"
 
 

@@ -178,6 +178,13 @@ def test_categorical_features_come_back_as_a_list_of_python_values(
     assert repr(detector.fit(rows).categories_) == repr(loaded.fit(rows).categories_)
 
 
+def test_mask_of_many_columns_is_saved(make_detector, correlated_rows, save_and_load):
+    detector = make_detector(epochs=1).fit(correlated_rows)
+    mask = [False] * 30_000
+    loaded = save_and_load(detector.set_params(categorical_features=mask))
+    assert loaded.categorical_features == mask
+
+
 def test_categorical_features_that_fit_would_not_take_are_an_error(
     make_detector, correlated_rows, tmp_path
 ):

@@ -32,7 +32,7 @@ def test_score_averages_the_errors_not_the_reconstructions(ensemble, correlated_
 def test_codes_are_concatenated_and_named(ensemble, correlated_rows):
     assert ensemble.transform(correlated_rows).shape == (200, 6)
     assert len(ensemble.get_feature_names_out()) == 6
-    with pytest.raises(ValueError, match="Z has 2 columns, but the code .* has 6"):
+    with pytest.raises(ValueError, match="X has 2 columns, but the code .* has 6"):
         ensemble.inverse_transform(np.zeros((1, 2)))
 
 

@@ -247,6 +247,13 @@ def test_rows_in_other_units_are_not_called_badly_learnt(fitted, correlated_rows
     assert "X is not like the rows that fit was given" in finding.advice
 
 
+def test_errors_of_fresh_rows_say_which_rows_they_are(fitted, correlated_rows):
+    for X_fresh in (np.ones(len(correlated_rows)), correlated_rows[:, :2], [["a"]]):
+        with pytest.raises((TypeError, ValueError)) as caught:
+            fitted.diagnose(correlated_rows, X_fresh)
+        assert "X_fresh" in caught.value.__notes__[0]
+
+
 def test_few_low_scores_may_be_chance():
     training = np.linspace(-1.0, 0.0, 100)
     assert not check_gap(training, np.array([-2.0, -0.5, -0.5, -0.5]), -1.5).is_problem
