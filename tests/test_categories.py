@@ -121,6 +121,25 @@ def test_another_identifier_is_no_evidence(payments):
     assert "customer" in finding.figure
 
 
+def test_training_stays_finite_beside_a_constant_column():
+    """Whose surprise, once it is learnt, is nearly nothing; seed 0."""
+    rng = np.random.default_rng(0)
+    hidden, mixing = rng.normal(size=(4000, 2)), rng.normal(size=2)
+    noise = 0.3 * rng.normal(size=4000)
+    table = pd.DataFrame(
+        {
+            "x": np.exp(0.5 * (hidden @ mixing + noise)),
+            "c": np.where(hidden[:, 0] > 0, "a", "b"),
+            "k": np.where(hidden[:, 1] > 1, "y", "n"),
+            "currency": "EUR",
+        }
+    )
+    detector = AutoencoderOutlierDetector(
+        categorical_features="from_dtype", random_state=0
+    ).fit(table)
+    assert max(detector.loss_curve_[5:]) < detector.loss_curve_[0]
+
+
 def test_missing_category_is_missing(payments):
     gaps = payments.copy()
     gaps.loc[::4, "means"] = None

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 EVALUATION_BYTES = 2**24  # of float32 rows whose loss is computed at once
 
-# Below the highest of a row, where float32 still has what is to be added up.
-LEAST_LOGIT = -60.0
+# About the mean of a block, where float32 still has what is to be added up.
+LARGEST_LOGIT = 80.0
 
 MAX_IDLE_TRAINERS = 16
 MAX_IDLE_WEIGHTS = 10**7  # 120 MB with the two moments of Adam
@@ -383,30 +383,38 @@ class Trainer:
         return total / (layout.n_columns * observed_share)
 
     def _compute_cross_entropies(self, units: Any, logits: Any) -> Any:
-        """Of each category, over the entropy of its column, (n_rows, n_categorical).
-
-        With the gradient in closed form, a seventh of the time of TensorFlow's own.
-        """
-        import tensorflow as tf
-
+        """Of each category, over the entropy of its column, (n_rows, n_categorical)."""
         labels = units * self._spreads + self._frequencies
-        blocks, factors = self._blocks, 1.0 / self._entropies
+        return compute_cross_entropies(labels, logits, self._blocks) / self._entropies
 
-        @tf.custom_gradient
-        def compute(logits: Any) -> Any:
-            highest = tf.reduce_max(logits, axis=1, keepdims=True)
-            odds = tf.exp(tf.maximum(logits - highest, LEAST_LOGIT))
-            sums = tf.matmul(odds, blocks)
-            costs = highest + tf.math.log(sums) - tf.matmul(labels * logits, blocks)
-            expected = odds / tf.matmul(sums, blocks, transpose_b=True)
 
-            def grade(upstream: Any) -> Any:
-                weights = tf.matmul(upstream * factors, blocks, transpose_b=True)
-                return weights * (expected - labels)
+def compute_cross_entropies(labels: Any, logits: Any, blocks: Any) -> Any:
+    """Of each block of units, in nats, (n_rows, n_blocks); `blocks` says whose each is.
 
-            return costs * factors, grade
+    With the gradient in closed form, a seventh of the time of TensorFlow's own. Logits
+    are bounded about the mean of their block, and not below the highest of the row:
+    blocks that bound each other outbid each other, without end.
+    """
+    import tensorflow as tf
 
-        return compute(logits)
+    shares = blocks / tf.reduce_sum(blocks, axis=0)
+
+    @tf.custom_gradient
+    def compute(logits: Any) -> Any:
+        means = tf.matmul(tf.matmul(logits, shares), blocks, transpose_b=True)
+        logits = tf.clip_by_value(logits - means, -LARGEST_LOGIT, LARGEST_LOGIT)
+        odds = tf.exp(logits)
+        sums = tf.matmul(odds, blocks)
+        costs = tf.math.log(sums) - tf.matmul(labels * logits, blocks)
+        expected = odds / tf.matmul(sums, blocks, transpose_b=True)
+
+        def grade(upstream: Any) -> Any:
+            weights = tf.matmul(upstream, blocks, transpose_b=True)
+            return weights * (expected - labels)
+
+        return costs, grade
+
+    return compute(logits)
 
 
 def _average(values: Any, weights: Any) -> Any:

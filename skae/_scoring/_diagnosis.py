@@ -167,7 +167,7 @@ COLUMN_ADVICE = {
     "last digits say something, pass differences from a fixed value, in float64.",
     "columns that look like identifiers": "Most of their categories are too rare to be "
     "learnt, and share a unit. If each row has one of its own, it says nothing: leave "
-    "them out. If not, pass coarser categories.",
+    "them out. If not, pass coarser categories; dates that are text, as dates.",
     "columns ruled by one value": "It looks like the sign of a missing or invalid "
     "value. Set it to NaN before fit; if it has been measured, use scaling='robust'.",
 }

@@ -5,9 +5,10 @@ import weakref
 
 import numpy as np
 import pytest
+from scipy.special import log_softmax
 
 from skae._learning import _trainer, _training
-from skae._learning._trainer import Trainer
+from skae._learning._trainer import Trainer, compute_cross_entropies
 from skae._learning._training import _Batches
 from skae._tables._layout import Layout
 
@@ -268,3 +269,30 @@ def test_cells_that_float32_does_not_hold_are_one_error_and_no_warning(
     detector = make_detector(epochs=1).fit(X)
     with pytest.raises(ValueError, match="Training diverged"):
         detector.partial_fit(value * X)  # by the scaling of the first rows
+
+
+@pytest.mark.parametrize("apart", [0.0, 100.0, 1e6])
+def test_cross_entropy_of_a_column_does_not_depend_on_the_logits_of_others(apart):
+    """Logits of two columns, of two and of three categories, that lie far apart."""
+    import tensorflow as tf
+
+    rng = np.random.default_rng(0)
+    logits = rng.normal(scale=5.0, size=(200, 5)).astype("f4").astype(float)
+    logits = logits + [apart, apart, 0.0, 0.0, 0.0]
+    labels = np.hstack([np.eye(2)[rng.integers(2, size=200)], np.eye(3)[[0, 2] * 100]])
+    upstream = rng.uniform(size=(200, 2))
+
+    watched = tf.Variable(logits, dtype=tf.float32)
+    with tf.GradientTape() as tape:
+        costs = compute_cross_entropies(
+            tf.constant(labels, tf.float32),
+            watched,
+            tf.one_hot([0, 0, 1, 1, 1], 2),
+        )
+        total = tf.reduce_sum(costs * upstream.astype("f4"))
+    blocks = np.split(watched.numpy(), [2], axis=1)
+    logs = np.hstack([log_softmax(block, axis=1) for block in blocks])
+    expected = np.add.reduceat(-labels * logs, [0, 2], axis=1)
+    np.testing.assert_allclose(costs, expected, rtol=1e-4, atol=1e-4)
+    gradient = upstream[:, [0, 0, 1, 1, 1]] * (np.exp(logs) - labels)
+    np.testing.assert_allclose(tape.gradient(total, watched), gradient, atol=1e-5)
