@@ -318,6 +318,33 @@ class TestTraining:
         ):
             detector.fit(correlated_rows)
 
+    @pytest.fixture
+    def spoil(self):
+        """Makes a callback that moves all outputs."""
+        import keras
+
+        class Spoil(keras.callbacks.Callback):
+            def __init__(self, shift):
+                super().__init__()
+                self.shift = shift
+
+            def on_epoch_end(self, epoch, logs=None):
+                *others, bias = self.model.get_weights()
+                self.model.set_weights([*others, bias + self.shift])
+
+        return Spoil
+
+    def test_network_that_errs_is_warned_of_and_one_far_off_is_refused(
+        self, spoil, make_detector, correlated_rows
+    ):
+        detector = make_detector(epochs=1)
+        detector.fit(correlated_rows, callbacks=[spoil(1.0)])
+        with pytest.warns(ConvergenceWarning, match="Training diverged") as seen:
+            detector.fit(correlated_rows, callbacks=[spoil(10.0)])
+        assert seen[0].filename == __file__
+        with pytest.raises(ValueError, match="Training diverged"):
+            detector.fit(correlated_rows, callbacks=[spoil(1000.0)])
+
     def test_large_offset_under_no_scaling_is_not_divergence(self, make_detector):
         X = 1e4 + np.random.RandomState(0).normal(size=(50, 3))
         scores = make_detector(scaling=None, epochs=1).fit(X).score_samples(X)

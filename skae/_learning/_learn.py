@@ -34,6 +34,11 @@ from skae._tables._sample import Stream, take_sample
 from skae._tables._scaling import ScaledRows, Scaling, find_limit, scale_rows
 from skae._tables._weighting import none_if_equal
 
+# Errors in units of what knowing nothing would cost: a training that went astray, and
+# one that is of no use.
+BEYOND = 3.0
+FAR_BEYOND = 100.0
+
 
 class Learnt(NamedTuple):
     """A Model, and the losses on the way to it."""
@@ -119,7 +124,9 @@ def _learn_rows(
     trainings = obtain(recipe, rows, start, seeds, surroundings)
     weights = [training.weights for training in trainings]
     sample = take_sample(rows, seeds.sample)
-    model = _make_model(architecture, weights, sample, score_method, seeds.sample)
+    model = _make_model(
+        architecture, weights, sample, score_method, seeds.sample, stacklevel=6
+    )
     return model, trainings
 
 
@@ -215,7 +222,9 @@ def learn_part(
     model = (
         replace(known, weights=weights)
         if isinstance(known, Model)
-        else _make_model(architecture, weights, known, score_method, seeds.sample)
+        else _make_model(
+            architecture, weights, known, score_method, seeds.sample, stacklevel=5
+        )
     )
     stream = stream._replace(
         optimizer=optimizer,
@@ -282,12 +291,13 @@ def _make_model(
     sample: ScaledRows,
     score_method: str,
     seed: int,
+    stacklevel: int,
 ) -> Model:
     """A Model with references from a sample; raises if the training diverged."""
     scaling, layout = sample.scaling, sample.scaling.layout
     networks = make_networks(architecture, weights, make_keras_activation)
     inputs, outputs = run_forward(sample, networks, make_hidings(networks, layout))
-    _check_error(inputs, outputs, scaling)
+    _check_error(inputs, outputs, scaling, sample.weights, stacklevel + 1)
     neighborhood = None
     if score_method == "neighbors":
         neighborhood = choose_neighborhood(
@@ -310,21 +320,33 @@ def _make_model(
 
 
 def _check_error(
-    inputs: NDArray[np.float64], outputs: NDArray[np.float64], scaling: Scaling
+    inputs: NDArray[np.float64],
+    outputs: NDArray[np.float64],
+    scaling: Scaling,
+    weights: NDArray[np.float64] | None,
+    stacklevel: int,
 ) -> None:
-    """Raise if the networks know less than nothing of rows."""
+    """Warn, or raise, if the networks know less, or far less, than nothing of rows."""
     is_observed = ~scaling.layout.find_missing(inputs)
+    shares = is_observed * (1.0 if weights is None else weights[:, np.newaxis])
     misses = [compute_misses(inputs, output, scaling) for output in outputs]
-    error = np.abs(misses).mean(where=is_observed)
+    error = np.mean([_average_size(missed, shares) for missed in misses])
     p = scaling.layout.n_numbers
-    numbers, is_number = inputs[:, :p], is_observed[:, :p]
-    size = np.abs(numbers).mean(where=is_number) if is_number.any() else 1.0
-    if not error <= 100.0 * max(1.0, size):
-        raise ValueError(
-            "Training diverged: the network's mean absolute error on the rows is "
-            f"{error:.3g}, where their mean absolute value is {size:.3g} (both "
-            "scaled). Lower the learning rate."
-        )
+    size = _average_size(inputs[:, :p], shares[:, :p]) if shares[:, :p].any() else 1.0
+    message = (
+        "Training diverged: the network's mean absolute error on the rows is "
+        f"{error:.3g}, where their mean absolute value is {size:.3g} (both scaled). "
+        "Lower the learning rate."
+    )
+    if not error <= FAR_BEYOND * max(1.0, size):
+        raise ValueError(message)
+    if error > BEYOND * max(1.0, size):
+        warnings.warn(message, ConvergenceWarning, stacklevel)
+
+
+def _average_size(cells: NDArray, shares: NDArray) -> float:
+    """Mean of the absolute values of the cells that count."""
+    return float(np.average(np.where(shares, np.abs(cells), 0.0), weights=shares))
 
 
 def _average(curves: list[list[float]]) -> list[float]:
