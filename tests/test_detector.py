@@ -445,7 +445,7 @@ class TestInput:
             ({"hidden_layer_sizes": ((8, 2),)}, "hidden_layer_sizes must be"),
             (
                 {"activation": "rleu"},
-                "'activation' or 'output_activation' parameter, if .* Got 'rleu'",
+                "'activation' parameter, if .* Got 'rleu' instead. Did you mean 'relu'",
             ),
             ({"output_activation": "rleu"}, "'output_activation' .* Got 'rleu'"),
             ({"activation": "glu"}, "must map an array to one of the same shape"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
 
 MIN_FREQUENCY = 1e-6  # of a category, for the first weights
+
+# What Keras's namespaces hold beside what can be named, and the names they lack.
+HELPERS = {"deserialize", "get", "legacy", "schedules", "serialize"}
+SHORT_NAMES = {"losses": ["mse", "mae", "mape", "msle", "bce", "kld"]}
 
 
 def draw_initial_weights(
@@ -60,11 +65,11 @@ def build_training_model(
     model = keras.Model(rows, outputs, name="autoencoder")
     model.compile(
         optimizer=(
-            _interpret("'optimizer'", optimizer, _make_named_optimizer)
+            _interpret("optimizer", optimizer, "optimizers", _make_named_optimizer)
             if isinstance(optimizer, str)
             else type(optimizer).from_config(optimizer.get_config())
         ),
-        loss=_interpret("'loss'", loss, keras.losses.get),
+        loss=_interpret("loss", loss, "losses", keras.losses.get),
         auto_scale_loss=False,
         jit_compile=False,
     )
@@ -186,18 +191,19 @@ def _make_dense_layers(
     n_encoder, activations = architecture.n_encoder_layers, architecture.activations
     names = [f"{prefix}encoder_{i + 1}" for i in range(n_encoder)]
     names += [f"{prefix}decoder_{i + 1}" for i in range(len(activations) - n_encoder)]
+    parameters = ["activation"] * (len(names) - 1) + ["output_activation"]
     if architecture.n_logits:  # `_activate_numbers` follows
         activations = (*activations[:-1], "linear")
     return [
         layers.Dense(
             units,
-            activation=_interpret_activation(activation),
+            activation=_interpret_activation(activation, parameter),
             kernel_initializer=initializer,
             dtype="float32",
             name=name,
         )
-        for units, activation, name in zip(
-            architecture.widths[1:], activations, names, strict=True
+        for units, activation, name, parameter in zip(
+            architecture.widths[1:], activations, names, parameters, strict=True
         )
     ]
 
@@ -208,7 +214,8 @@ def _activate_numbers(architecture: Architecture, outputs: Any) -> Any:
     if not n_logits or activation == "linear":
         return outputs
     layers, n_numbers = import_keras().layers, architecture.n_features - n_logits
-    activate = layers.Activation(_interpret_activation(activation), dtype="float32")
+    function = _interpret_activation(activation, "output_activation")
+    activate = layers.Activation(function, dtype="float32")
     parts = [activate(outputs[:, :n_numbers]), outputs[:, n_numbers:]]
     return layers.Concatenate(dtype="float32")(parts)
 
@@ -258,14 +265,14 @@ def _chain(layers: Sequence[Any], inputs: Any) -> Any:
     return outputs
 
 
-def _interpret_activation(activation: Activation) -> Callable[..., Any]:
+def _interpret_activation(
+    activation: Activation, parameter: str = "activation' or 'output_activation"
+) -> Callable[..., Any]:
     """A function that Keras can trace and that keeps the shape of its argument."""
     import tensorflow as tf
 
     function: Callable[..., Any] = _interpret(
-        "'activation' or 'output_activation'",
-        activation,
-        import_keras().activations.get,
+        parameter, activation, "activations", import_keras().activations.get
     )
     try:
         traced = tf.function(function, autograph=False).get_concrete_function(
@@ -290,12 +297,22 @@ def _make_named_optimizer(name: str) -> keras.optimizers.Optimizer:
     return import_keras().optimizers.get({"class_name": name, "config": {"name": name}})
 
 
-def _interpret(parameter: str, value: Any, get: Callable[[Any], Any]) -> Any:
+def _interpret(
+    parameter: str, value: Any, namespace: str, get: Callable[[Any], Any]
+) -> Any:
     """What Keras understands by a parameter, or an error that names the parameter."""
     try:
         return get(value)
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(
-            f"The {parameter} parameter, if a string, must be a name that Keras "
-            f"knows. Got {value!r} instead."
+            f"The '{parameter}' parameter, if a string, must be a name that Keras "
+            f"knows. Got {value!r} instead.{_suggest(value, namespace)}"
         ) from error
+
+
+def _suggest(value: Any, namespace: str) -> str:
+    """The name of a namespace of Keras that is most like a wrong one."""
+    names = {n.lower() for n in dir(getattr(import_keras(), namespace)) if n[0] != "_"}
+    known = sorted(names - HELPERS) + SHORT_NAMES.get(namespace, [])
+    alike = get_close_matches(str(value).lower(), known, n=1)
+    return f" Did you mean {alike[0]!r}?" if alike else ""

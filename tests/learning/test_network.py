@@ -1,5 +1,7 @@
 """Keras's view of a fitted detector agrees with NumPy's."""
 
+import re
+
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -157,3 +159,36 @@ def test_exported_model_serves_reconstructions_without_keras(
     )
     difference = np.load(tmp_path / "out.npy") - detector.reconstruct(correlated_rows)
     assert (np.abs(difference) < 1e-5 * np.ptp(correlated_rows, axis=0)).all()
+
+
+@pytest.mark.parametrize(
+    "parameter, value, meant",
+    [
+        ("activation", "ReLU", "relu"),
+        ("activation", "leakyrelu", "leaky_relu"),
+        ("output_activation", "Sigmoid", "sigmoid"),
+        ("optimizer", "adamx", "adamax"),
+        ("optimizer", "RMSpro", "rmsprop"),
+        ("loss", "mse2", "mse"),
+        ("loss", "mean_square_error", "mean_squared_error"),
+        ("output_activation", "zzz", None),
+        ("loss", "zzz", None),
+    ],
+)
+def test_wrong_name_is_an_error_that_names_the_parameter_and_the_right_one(
+    parameter, value, meant, make_detector, correlated_rows
+):
+    message = (
+        f"The '{parameter}' parameter, if a string, must be a name that Keras knows. "
+        f"Got {value!r} instead."
+    )
+    message += f" Did you mean {meant!r}?" if meant else ""
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        make_detector(**{parameter: value}).fit(correlated_rows)
+
+
+def test_output_activation_is_named_beside_categories(make_detector, correlated_rows):
+    X = correlated_rows.round()
+    detector = make_detector(output_activation="Tanh", categorical_features=[0])
+    with pytest.raises(ValueError, match=r"'output_activation' parameter.*'tanh'\?"):
+        detector.fit(X)
