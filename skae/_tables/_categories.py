@@ -6,7 +6,6 @@ list of its column's values. Equal values are one category: True, 1 and 1.0 are.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from math import isfinite
@@ -16,11 +15,14 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from skae._tables._hints import warn
+
 Categories: TypeAlias = list[list[Any] | None]  # of each column; None: it has none
 
 FROM_DTYPE = "from_dtype"
 FORMS = "categorical_features must be an array-like of bool, int or str"
 MAX_SHOWN = 10  # names in a message
+MIN_NEW = 10  # observed values of which none is known, by chance no more
 
 
 # ------------------------------------------------------------- which columns are chosen
@@ -38,6 +40,7 @@ class Choice(NamedTuple):
 
     features: Any = None  # as `categorical_features`
     categories: Categories | None = None
+    is_fit: bool = False  # whether categories are learnt by it
 
     @property
     def is_from_dtype(self) -> bool:
@@ -183,30 +186,48 @@ def read_values(
     values, places = known or _make_known(_list_values(cells))
     find, unknown = places.get, len(values)
     if float in set(map(type, cells)):
-        codes = [find(cell, unknown) if _is_value(cell) else cell for cell in cells]
+        codes = [find(cell, unknown) if is_value(cell) else cell for cell in cells]
     else:
         codes = [find(cell, unknown) for cell in cells]
     return np.array(codes, np.float64), values
 
 
-def warn_of_other_type(cells: list[Any], known: Known | None, name: Any) -> None:
-    """Warn if a column holds text where `fit` saw numbers alone, or the reverse."""
+def warn_if_all_new(cells: list[Any], known: Known | None, name: Any) -> None:
+    """Warn if a column holds none of its categories, or text instead of numbers.
+
+    Of identifiers most are new, and hardly any of them twice.
+    """
     if known is None or not known.values:
         return
-    types = set(map(type, cells))
-    given = {kind is str for kind in types - {float}}
-    if float in types and any(isfinite(c) for c in cells if type(c) is float):
-        given.add(False)
-    if given and given.isdisjoint(isinstance(value, str) for value in known.values):
+    if any(cell in known.places for cell in cells):
+        return
+    new = [cell for cell in cells if is_value(cell)]
+    if not new:
+        return
+    given, seen = ({isinstance(v, str) for v in of} for of in (new, known.values))
+    if given.isdisjoint(seen):
         now, then = ("text", "numbers") if True in given else ("numbers", "text")
-        example = next(cell for cell in cells if _is_value(cell))
-        warnings.warn(
+        warn(
             f"X has another type in the categories of column {name!r}: {now}, such as "
-            f"{example!r}, where fit saw {then}, such as {known.values[0]!r}. All are "
-            "taken for new categories. Convert the column to what it was.",
-            UserWarning,
-            stacklevel=6,
+            f"{new[0]!r}, where fit saw {then}, such as {known.values[0]!r}. All are "
+            "taken for new categories. Convert the column to what it was."
         )
+        return
+    distinct = dict.fromkeys(new)
+    if len(new) >= MIN_NEW and len(distinct) <= max(len(known.values), len(new) // 2):
+        alike = {_fold(value): value for value in known.values}
+        example = next((v for v in distinct if _fold(v) in alike), new[0])
+        warn(
+            f"X has only new categories in column {name!r}: none of its {len(new)} "
+            f"observed values is one that fit has learnt. There is {example!r}, where "
+            f"fit saw {alike.get(_fold(example), known.values[0])!r}. Check their "
+            "spelling, case, blanks and type."
+        )
+
+
+def _fold(value: Any) -> str:
+    """A category without what is easily written in another way."""
+    return str(value).strip().casefold()
 
 
 def _list_values(cells: list[Any]) -> list[Any]:
@@ -231,7 +252,8 @@ def _drop_sign(value: Any) -> Any:
     return value + 0.0 if type(value) is float else value
 
 
-def _is_value(cell: Any) -> bool:
+def is_value(cell: Any) -> bool:
+    """Whether it is neither missing nor infinite."""
     return type(cell) is not float or isfinite(cell)
 
 

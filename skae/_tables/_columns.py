@@ -7,7 +7,6 @@ passes a frame has.
 
 from __future__ import annotations
 
-import reprlib
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
@@ -20,8 +19,16 @@ from scipy.sparse import coo_array, csr_array, csr_matrix, issparse, sparray
 from skae._tables._categories import (
     Categories,
     Choice,
+    is_value,
     read_values,
-    warn_of_other_type,
+    warn_if_all_new,
+)
+from skae._tables._hints import (
+    check_shape,
+    check_type,
+    explain_text,
+    show,
+    warn_of_dates,
 )
 
 # Of columns and, but for the last, of cells.
@@ -37,6 +44,7 @@ ARROW_CATEGORIES = {"string", "large_string", "string_view", "bool"}
 PLAIN = {str, bool, float}  # types of cells that are categories as they are
 
 EXPECTED = "X must hold numbers, dates or durations:"
+NO_FIT: Any = object()  # nobody learns categories: they are read for another purpose
 
 
 class Columns(NamedTuple):
@@ -48,35 +56,35 @@ class Columns(NamedTuple):
 
 
 def read_columns(
-    X: Any, categorical_features: Any = None, categories: Categories | None = None
+    X: Any, categorical_features: Any = None, categories: Categories | None = NO_FIT
 ) -> Columns:
     """Rows of any kind as rows of numbers.
 
     Which columns hold categories is said in `fit` by the user's `categorical_features`,
     and later by the `categories` that it found, in lists that never change. A table of
-    numbers, and what is no table, is handed on as it is, and so is each column of
-    numbers of a frame.
+    numbers is handed on as it is, and so is each column of numbers of a frame.
     """
-    choice = Choice(categorical_features, categories)
+    is_fit = categories is None
+    choice = Choice(
+        categorical_features, None if categories is NO_FIT else categories, is_fit
+    )
     if type(X) is np.ndarray and _is_number(X.dtype) and not choice.is_explicit:
+        check_shape(X)
         return Columns(X, None)  # soon done with the usual
+    check_type(X)
+    if isinstance(X, list | tuple):
+        X = _make_array(X)
+    check_shape(X)
     for library, name, open_table in FRAMES:
         module = sys.modules.get(library)
         if module is not None and isinstance(X, getattr(module, name, ())):
             return _read_table(open_table(X), choice)
-    if isinstance(X, list | tuple):
-        X = _make_array(X)
-    elif getattr(getattr(X, "dtype", None), "kind", "") in ("M", "m") and X.ndim == 2:
+    if getattr(getattr(X, "dtype", None), "kind", "") in ("M", "m") and X.ndim == 2:
         X = np.asanyarray(X)  # of another library, too
     elif choice.is_explicit and issparse(X) and X.ndim == 2:
         return _read_table(_open_sparse(X), choice)
     elif choice.is_explicit and hasattr(X, "__array__"):
         X = np.asanyarray(X)
-    if getattr(X, "ndim", 2) == 1 and getattr(X.dtype, "kind", "") == "O":
-        raise ValueError(  # before its text is no number
-            "Expected 2D array, got 1D array instead, of objects. Of one row of a "
-            "frame pass table.iloc[[0]], of one column table[['name']]."
-        )
     if not isinstance(X, np.ndarray) or X.ndim != 2 or not X.size:
         return Columns(X, None)
     return _read_table(_open_array(X), choice)
@@ -143,7 +151,9 @@ def _read_table(table: _Table, choice: Choice) -> Columns:
     for j, is_number in enumerate(table.are_numbers):
         if j in known:
             cells = _list_cells(table.get_cells(j), names[j])
-            warn_of_other_type(cells, known[j], names[j])
+            warn_if_all_new(cells, known[j], names[j])
+            if choice.is_fit and choice.is_from_dtype:
+                warn_of_dates(filter(is_value, cells), names[j])
             columns[j], categories[j] = read_values(cells, known[j])
             kinds[j] = CATEGORY
         elif not is_number:
@@ -433,20 +443,26 @@ def _read_objects(values: NDArray, name: Any) -> tuple[NDArray[np.float64], str]
     if set(kinds.values()) <= {NUMBER}:
         return _convert_numbers(values, name, np.arange(len(values))), NUMBER
     cells = np.array([kinds[type(value)] for value in values])
-    for kind in (TEXT, COMPLEX, OBJECT):
-        if kind in kinds.values():
-            row = int(np.argmax(cells == kind))
-            raise _make_error(name, row, values[row], kind)
-    if DATE in kinds.values() or DURATION in kinds.values():
+    if not {TEXT, DATE, DURATION}.isdisjoint(kinds.values()):
         for row in np.flatnonzero(cells == NUMBER):  # NaN is a gap there, too
             if _is_nan(values[row]):
                 cells[row] = GAP
+    if TEXT in kinds.values():
+        observed = np.flatnonzero(cells != GAP)
+        pairs = list(zip(observed.tolist(), values[observed], strict=True))
+        raise ValueError(
+            f"{EXPECTED} column {name!r} holds {explain_text(name, pairs)}"
+        )
+    for kind in (COMPLEX, OBJECT):
+        if kind in kinds.values():
+            row = int(np.argmax(cells == kind))
+            raise _make_error(name, row, values[row], kind)
     found = [kind for kind in KINDS if (cells == kind).any()]
     if len(found) > 1:
         one, other = (int(np.argmax(cells == kind)) for kind in found[:2])
         raise ValueError(
             f"{EXPECTED} column {name!r} holds {found[0]}s and {found[1]}s, such as "
-            f"{_show(values[one])} in row {one} and {_show(values[other])} in row "
+            f"{show(values[one])} in row {one} and {show(values[other])} in row "
             f"{other}. Make it a column of one kind."
         )
     kind = found[0] if found else NUMBER
@@ -530,13 +546,7 @@ def _convert_time(value: Any) -> Any:
 def _make_error(name: Any, row: int, value: Any, kind: str) -> Exception:
     """That a column holds something else than numbers, dates or durations."""
     where = f"{EXPECTED} column {name!r} holds"
-    cell = f"{_show(str(value) if kind == TEXT else value)} in row {row}"
-    if kind == TEXT:
-        return ValueError(
-            f"{where} text, such as {cell}. Convert text that stands for numbers or "
-            "dates, name the column in categorical_features (or set it to "
-            '"from_dtype"), or leave the column out.'
-        )
+    cell = f"{show(value)} in row {row}"
     if kind == COMPLEX:
         return ValueError(
             f"Complex data not supported. {where} complex numbers, such as {cell}. "
@@ -547,13 +557,6 @@ def _make_error(name: Any, row: int, value: Any, kind: str) -> Exception:
         "string or a real number). Convert it to numbers, dates or durations, or leave "
         "the column out."
     )
-
-
-def _show(value: Any) -> str:
-    """A value as Python writes it, cut where it is long."""
-    brief = reprlib.Repr()
-    brief.maxother = brief.maxstring = 60
-    return brief.repr(value)
 
 
 # ------------------------------------------------------------- cells from other rows

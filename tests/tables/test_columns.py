@@ -498,11 +498,16 @@ TEXT_ADVICE = (
     'categorical_features (or set it to "from_dtype"), or leave the column out.'
 )
 OBJECT_ADVICE = "Convert it to numbers, dates or durations, or leave the column out."
+NUMBERS_ADVICE = (
+    "Set what stands for a missing one to NaN, as pandas.to_numeric(X['x'], "
+    "errors='coerce') does with all that is no number. Of categories, name the column "
+    "in categorical_features, or leave it out."
+)
 WORDS = ["blue", "red"] * (N_ROWS // 2)
 MIXED = [1.5, None, "red"] + [2.5] * (N_ROWS - 3)
 FIRST_IN = {
     "blue": "text, such as 'blue' in row 0",
-    "red": "text, such as 'red' in row 2",
+    "red": "text, such as 'red' in row 2, while most of its values are numbers",
     "1.5": "text, such as '1.5' in row 0",
 }
 
@@ -534,7 +539,7 @@ def test_text_is_an_error_that_quotes_it(column, what, method, of_numbers, numbe
     else:
         frame = numbers.assign(x=column)
     before = pickle.dumps(of_numbers)
-    message = refuse("x", what)
+    message = refuse("x", what, NUMBERS_ADVICE if "most" in what else TEXT_ADVICE)
     with pytest.raises(ValueError, match=exactly(message)):
         getattr(of_numbers, method)(frame)
     assert pickle.dumps(of_numbers) == before
