@@ -590,7 +590,7 @@ default=None
         -----
         ConvergenceWarning
             If `epochs` run out before early stopping ends the training, or if the
-            network errs more than three times as far as one that knows nothing would.
+            network errs more than ten times as far as one that knows nothing would.
         UserWarning
             If the scaled columns leave the range of the output activation, if all cells
             of a row are missing (it is left out) or of a column (nothing is learnt

@@ -340,7 +340,7 @@ class TestTraining:
         detector = make_detector(epochs=1)
         detector.fit(correlated_rows, callbacks=[spoil(1.0)])
         with pytest.warns(ConvergenceWarning, match="Training diverged") as seen:
-            detector.fit(correlated_rows, callbacks=[spoil(10.0)])
+            detector.fit(correlated_rows, callbacks=[spoil(30.0)])
         assert seen[0].filename == __file__
         with pytest.raises(ValueError, match="Training diverged"):
             detector.fit(correlated_rows, callbacks=[spoil(1000.0)])

@@ -36,7 +36,7 @@ from skae._tables._weighting import none_if_equal
 
 # Errors in units of what knowing nothing would cost: a training that went astray, and
 # one that is of no use.
-BEYOND = 3.0
+BEYOND = 10.0
 FAR_BEYOND = 100.0
 
 

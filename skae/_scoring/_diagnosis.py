@@ -18,6 +18,8 @@ from skae._tables._scaling import find_rounded
 from skae._tables._sentinels import find_sentinels
 
 STILL_FALLING = 0.05  # of the loss, over the last tenth of the epochs
+ERRORS = 2.0  # standard ones, by which it must fall; epochs scatter
+SCATTERED_EPOCHS = 10  # at least, to tell by how much
 LITTLE_EXPLAINED = 0.1  # of the variance
 FOREIGN = -2.0  # three times the error of the means; untrained networks have twice it
 COPIED = 0.9  # of the variance of rows whose cells do not belong together
@@ -87,12 +89,15 @@ def check_loss(loss_curve: Sequence[float]) -> Finding:
     last = float(np.mean(loss_curve[-window:]))
     previous = float(np.mean(loss_curve[-2 * window : -window]))
     fall = (previous - last) / previous if previous > 0 else 0.0
+    steps = np.diff(loss_curve[-max(2 * window, SCATTERED_EPOCHS) :])
+    error = np.std(steps) / np.sqrt(window)  # of the difference, around a steady fall
     return Finding(
         name,
-        fall > STILL_FALLING,
+        bool(fall > STILL_FALLING and previous - last > ERRORS * error),
         f"{last:.3g}, {abs(fall):.1%} {'below' if fall >= 0 else 'above'} that of the "
         f"{window} epoch{'s' * (window > 1)} before",
-        "Undertrained: the loss still falls. Increase epochs, or learning_rate.",
+        "Undertrained: the loss still falls. Increase epochs, or learning_rate; of few "
+        "rows, see that not more of the fresh ones are flagged then.",
     )
 
 
@@ -137,7 +142,8 @@ def check_copying(
         share > COPIED,
         f"{share:.1%}",
         "The network copies whatever it is shown, so that its error says nothing. "
-        "Lower the last of hidden_layer_sizes, or raise masking.",
+        "Lower the last of hidden_layer_sizes, or raise masking, if it is below 1. By "
+        "score_method='neighbors' the distance to other rows still counts.",
     )
 
 
@@ -161,8 +167,9 @@ def check_code(rows: NDArray[np.float64], codes: NDArray[np.float64]) -> Finding
 COLUMN_ADVICE = {
     "columns never observed": "Nothing is learnt about them, and a later value in one "
     "is compared with about 0, in its own units. Leave them out.",
-    "constant columns": "Nothing can be learnt from them, and a new value in one is "
-    "measured in its raw unit. Leave them out, or check them by a rule of their own.",
+    "constant columns": "Nothing can be learnt from them. A new category in one is "
+    "evidence, a new number is measured in its raw unit. Leave them out, or check them "
+    "by a rule of their own.",
     "columns that vary by rounding only": "They are taken to be constant. If their "
     "last digits say something, pass differences from a fixed value, in float64.",
     "columns that look like identifiers": "Most of their categories are too rare to be "

@@ -20,7 +20,7 @@ from skae._tables._reading import (
 from skae._tables._weighting import none_if_equal
 
 SHARE = 0.999  # of a column's variance; the others then differ by its thirtieth
-SHARE_OF_FILLER = 0.9  # of one that is nothing else; they then differ by its third
+SHARE_OF_FILLER = 0.5  # of one that is nothing else
 
 # No measurement: in spreads of the others. The largest of values with a heavy tail is
 # far from the next one, too: their ratio must be more than the square of that of the
