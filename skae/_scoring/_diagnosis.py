@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 
 from skae._tables._checks import show_number
 from skae._tables._layout import Layout
-from skae._tables._moments import compute_moments
+from skae._tables._moments import compute_moments, draw_evenly
 from skae._tables._reading import Table, WeightedTable, read_chunks
 from skae._tables._scaling import find_rounded
 from skae._tables._sentinels import find_sentinels
@@ -30,6 +30,7 @@ TOO_MANY_IN_TAIL = 2 * TAIL
 SIGNIFICANT = 0.05
 MIN_CALIBRATION_ROWS = 99  # for a p-value of .01
 MAX_NAMES = 5
+MIN_COUNTED = 20  # rows, to tell a counter
 NEGLIGIBLE = 1e-12  # variance beside the mean square; rounding leaves as much
 
 
@@ -172,9 +173,10 @@ COLUMN_ADVICE = {
     "by a rule of their own.",
     "columns that vary by rounding only": "They are taken to be constant. If their "
     "last digits say something, pass differences from a fixed value, in float64.",
-    "columns that look like identifiers": "Most of their categories are too rare to be "
-    "learnt, and share a unit. If each row has one of its own, it says nothing: leave "
-    "them out. If not, pass coarser categories; dates that are text, as dates.",
+    "columns that look like identifiers": "Their numbers count the rows or grow from "
+    "each to the next, so that later rows lie beyond, or most of their categories are "
+    "too rare to be learnt. Leave them out, or pass what is common in them: the hour "
+    "of a date, a difference, coarser categories. Dates that are text, read as dates.",
     "columns ruled by one value": "It looks like the sign of a missing or invalid "
     "value. Set it to NaN before fit; if it has been measured, use scaling='robust'.",
 }
@@ -192,7 +194,7 @@ def check_columns(X: Table, names: Sequence[Any], layout: Layout) -> list[Findin
     is_observed, is_constant = moments.total > 0.0, moments.low == moments.high
     center = moments.pivot + moments.mean
     rounded, _ = find_rounded(X, center, moments.deviation)
-    identifiers = _find_identifiers(X, layout)
+    identifiers = np.union1d(_find_rare_columns(X, layout), _find_counters(X, layout))
     is_constant[identifiers] = False
     table = WeightedTable(X, np.ones(X.shape[0]), layout=layout)
     sentinels = find_sentinels(table, moments)
@@ -209,7 +211,33 @@ def check_columns(X: Table, names: Sequence[Any], layout: Layout) -> list[Findin
     ]
 
 
-def _find_identifiers(X: Table, layout: Layout) -> NDArray[np.intp]:
+def _find_counters(X: Table, layout: Layout) -> NDArray[np.intp]:
+    """Columns of numbers that count the rows, or grow, or fall, from each to the next.
+
+    Counts are whole numbers, all different, that take up half of their range: of as
+    many drawn at random, some would be the same.
+    """
+    found, n_rows = layout.numbers, X.shape[0]
+    found = found[_are_counters(draw_evenly(X)[:, found], n_rows)]
+    if not len(found):
+        return found
+    cells = np.concatenate([chunk[:, found] for chunk in read_chunks(X)])
+    is_told = np.count_nonzero(~np.isnan(cells), axis=0) >= MIN_COUNTED
+    return found[is_told & _are_counters(cells, n_rows)]
+
+
+def _are_counters(cells: NDArray, n_rows: int) -> NDArray[np.bool_]:
+    """The same of some of the rows of a table; missing cells are passed over."""
+    steps = np.diff(cells, axis=0)
+    is_steady = ~((steps <= 0.0).any(axis=0) & (steps >= 0.0).any(axis=0))
+    ordered = np.sort(cells, axis=0)
+    is_different = ~(np.diff(ordered, axis=0) == 0.0).any(axis=0)
+    is_whole = ((cells == np.round(cells)) | np.isnan(cells)).all(axis=0)
+    is_dense = np.fmax.reduce(cells) - ordered[0] < 2.0 * n_rows
+    return np.asarray(is_steady | (is_whole & is_different & is_dense))
+
+
+def _find_rare_columns(X: Table, layout: Layout) -> NDArray[np.intp]:
     """Columns most of whose categories share a unit."""
     n_shared, n_known = np.zeros((2, len(layout.columns)))
     for chunk in read_chunks(X):

@@ -171,6 +171,30 @@ def test_constant_columns_are_named(make_detector, correlated_rows):
     assert finding.figure == "1 of 5 (d)"
 
 
+def test_numbers_that_count_the_rows_or_grow_look_like_identifiers():
+    rng = np.random.default_rng(0)
+    n_rows = 300
+    table = {
+        "order": np.arange(n_rows) + 5_000.0,
+        "shuffled": rng.permutation(np.arange(0, 2 * n_rows, 2)) + 10.0,
+        "time": 1.7e9 + np.cumsum(rng.uniform(1, 100, n_rows)),
+        "countdown": -np.cumsum(rng.uniform(0.1, 1, n_rows)),
+        "gappy": np.where(rng.uniform(size=n_rows) < 0.1, np.nan, np.arange(n_rows)),
+        "measured": rng.normal(size=n_rows),
+        "whole": rng.integers(2 * n_rows, size=n_rows),
+        "sparse": rng.permutation(1000)[:n_rows],
+        "sorted": np.sort(rng.integers(50, size=n_rows)),
+        "missing": np.full(n_rows, np.nan),
+        "constant": np.ones(n_rows),
+    }
+    X, names = np.column_stack([*table.values()]), [*table]
+    layout = Layout.of_numbers(len(names))
+    finding = find(check_columns(X, names, layout), "columns that look like")
+    assert finding.figure == "5 of 11 (order, shuffled, time, countdown, gappy)"
+    few = check_columns(X[:19], names, layout)
+    assert find(few, "columns that look like").figure == "0 of 11"
+
+
 @pytest.mark.parametrize("n_columns, more", [(5, ""), (6, ", ..."), (8, ", ...")])
 def test_many_constant_columns_are_not_all_named(n_columns, more):
     X, layout = np.ones((3, n_columns)), Layout.of_numbers(n_columns)

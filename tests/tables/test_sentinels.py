@@ -48,7 +48,9 @@ def test_value_that_makes_up_the_variance_is_found(n_rows, n_odd, value):
     assert 0.999 < share <= 1.0
 
 
-@pytest.mark.parametrize("deviation, is_found", [(5.0, True), (40.0, True), (100.0, False)])
+@pytest.mark.parametrize(
+    "deviation, is_found", [(5.0, True), (40.0, True), (100.0, False)]
+)
 def test_filler_that_is_nothing_else_is_found_where_others_differ_too(
     deviation, is_found
 ):
