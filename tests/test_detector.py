@@ -916,7 +916,7 @@ class TestScore:
         [
             ([1], r"only \[1\], of which none is -1."),
             ([-1], r"only \[-1\].$"),
-            ([1, 0], r"only \[0, 1\], of which none is -1."),
+            ([1, 0], r"only \[0, 1\], of which none is -1. If 1.*np.where\(y == 1"),
             (["bad", "good"], r"only \['bad', 'good'\], of which none is -1."),
             (list(range(1, 9)), r"only \[1, 2, 3, 4, 5, ...\], of which none is -1."),
         ],

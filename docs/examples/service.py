@@ -194,7 +194,10 @@ def load(path):
     """Return a detector and the names of its columns; if it has none, x0, x1, ..."""
     detector = skae.load(path)
     if detector.categories_ is not None:
-        raise ValueError(f"{path} has columns of categories; this service has none.")
+        raise ValueError(
+            f"{path} has columns of categories, which this service cannot read from "
+            "JSON. Extend `read_row`, or encode them before `fit`."
+        )
     columns = [f"x{i}" for i in range(detector.n_features_in_)]
     if hasattr(detector, "feature_names_in_"):
         columns = detector.feature_names_in_.tolist()

@@ -61,10 +61,12 @@ def _rank_by_labels(
     """The area of rows of which -1 marks an outlier."""
     is_inlier = labels != -1
     if is_inlier.all() or not is_inlier.any():
+        comment = ", of which none is -1." if is_inlier.any() else "."
+        if {*labels.tolist()} == {0, 1}:
+            comment += " If 1 marks an outlier, pass np.where(y == 1, -1, 1)."
         return _undefined_area(
             "y must hold both outliers (label -1) and inliers (any other label, by "
-            f"convention 1); it holds only {show_labels(labels)}"
-            + (", of which none is -1." if is_inlier.any() else ".")
+            f"convention 1); it holds only {show_labels(labels)}{comment}"
         )
     scores = score(X)
     warn_if_unobserved(X, scores, stacklevel=5)
