@@ -251,6 +251,54 @@ def test_without_calibration_there_are_no_p_values(service, frame, tmp_path):
         assert ask(port, make_rows(frame)[0])["p_value"] is None
 
 
+def test_p_values_of_folds_are_those_of_the_detector(service, frame, tmp_path):
+    detector = skae.AutoencoderOutlierDetector(
+        (8, 2), epochs=2, calibration_cv=2, random_state=0
+    ).fit(frame)
+    with serve_detector(service, detector, tmp_path) as port:
+        answers = ask(port, make_rows(frame[:20]))
+    expected = detector.p_values(frame[:20]).tolist()
+    assert [answer["p_value"] for answer in answers] == expected
+
+
+def test_categories_are_read_and_named(service, frame, tmp_path):
+    kind = np.where(frame["flow"] > frame["flow"].median(), "high", "low")
+    table = frame.assign(kind=kind, is_high=kind == "high")
+    detector = skae.AutoencoderOutlierDetector(
+        (16, 4), epochs=40, categorical_features="from_dtype", random_state=0
+    ).fit(table)
+    odd = table[table["is_high"]].head(3).assign(kind=["low", "none", "high"])
+    with serve_detector(service, detector, tmp_path) as port:
+        answers = ask(port, make_rows(odd), "/score?explain=true")
+        missing = {**make_rows(odd)[0], "kind": None}
+        assert ask(port, missing)["score"] > answers[0]["score"]
+        for value in ["list"], {}, 1e999:
+            body = json.dumps({**missing, "kind": value})
+            status, answer = request(port, "POST", "/score", body)
+            assert status == 422
+            assert "column 'kind' must be text, true, false, a" in answer["detail"]
+    scores = detector.score_samples(odd).tolist()
+    assert [answer["score"] for answer in answers] == scores
+    contributions, expected = detector.explain(odd, return_expected=True)
+    for i, answer in enumerate(answers):
+        first, j = answer["reasons"][0], contributions[i].argmax()
+        assert first["column"] == table.columns[j]
+        assert (first["observed"], first["expected"]) == (
+            odd.iloc[i, j],
+            expected[i, j],
+        )
+
+
+def test_dates_are_refused_at_the_start(service, frame, tmp_path):
+    table = frame.assign(day=pd.date_range("2025-01-01", periods=len(frame)))
+    detector = skae.AutoencoderOutlierDetector((8, 2), epochs=2, random_state=0)
+    with (
+        pytest.raises(ValueError, match="the detector was fitted on dates"),
+        serve_detector(service, detector.fit(table), tmp_path),
+    ):
+        pass
+
+
 def test_columns_without_names_are_numbered(service, correlated_rows, tmp_path):
     detector = skae.AutoencoderOutlierDetector((8, 2), epochs=2, random_state=0)
     detector.fit(correlated_rows)

@@ -4,9 +4,9 @@ A service that scores rows over HTTP
 ====================================
 
 A small service, complete in this file, for a detector that ``skae.save`` has written. A
-row comes as a JSON object of column names and numbers and is answered by its score,
-p-value and label and, if it is an outlier, the three columns that speak most against
-it. It needs FastAPI and uvicorn, and imports neither Keras nor TensorFlow.
+row comes as a JSON object of column names and numbers, or categories, and is answered
+by its score, p-value and label and, if it is an outlier, the three columns that speak
+most against it. It needs FastAPI and uvicorn, and imports neither Keras nor TensorFlow.
 
 Start it by ``python service.py model.skae``, or in two processes by
 ``SKAE_FILE=model.skae uvicorn --factory service:create_app --workers 2``.
@@ -38,8 +38,9 @@ LARGEST = sys.float_info.max
 # -------
 #
 # A row has a finite number, or null for a missing cell, under the name of each column,
-# and nothing else: a misspelt column must not pass for a missing one. What is wrong is
-# answered with status 422, row and column by name.
+# and nothing else: a misspelt column must not pass for a missing one. In a column of
+# categories it may have text, true or false, too. What is wrong is answered with status
+# 422, row and column by name.
 
 Row = dict[str, Any]
 
@@ -50,31 +51,41 @@ def refuse(message):
 
 
 def read_rows(rows, columns):
-    """Return an array, the cells of each row in the order of the columns."""
+    """Return an array, the cells of each row in the order of the columns.
+
+    `columns` are the categories that each column is known to hold, None for numbers.
+    """
     if not 1 <= len(rows) <= MAX_ROWS:
         refuse(f"Send 1 to {MAX_ROWS} rows at once; received {len(rows)}.")
-    return np.array([read_row(row, columns, i) for i, row in enumerate(rows)])
+    cells = [read_row(row, columns, i) for i, row in enumerate(rows)]
+    has_categories = any(known is not None for known in columns.values())
+    return np.array(cells, dtype=object if has_categories else float)
 
 
 def read_row(row, columns, number):
-    """Return the cells of a row as floats."""
+    """Return the cells of a row."""
     for name in columns:
         if name not in row:
             refuse(f"Row {number}: column {name!r} is missing; null is an empty cell.")
     if len(row) > len(columns):
         unknown = next(name for name in row if name not in columns)
         refuse(f"Row {number}: there is no column {reprlib.repr(unknown)}.")
-    return [read_cell(row[name], name, number) for name in columns]
+    return [read_cell(row[name], name, columns[name], number) for name in columns]
 
 
-def read_cell(value, name, number):
+def read_cell(value, name, known, number):
     """Return a number as a float and None as NaN; JSON may hold 1e999 and NaN."""
     if value is None:
         return np.nan
+    if known is not None and type(value) in (str, bool):
+        return value
     if type(value) not in (int, float) or not -LARGEST <= value <= LARGEST:
+        kinds = "a finite number or null"
+        if known is not None:
+            kinds = f"text, true, false, {kinds}"
         refuse(
-            f"Row {number}: column {name!r} must be a finite number or null; "
-            f"received {reprlib.repr(value)}."
+            f"Row {number}: column {name!r} must be {kinds}; received "
+            f"{reprlib.repr(value)}."
         )
     return float(value)
 
@@ -88,13 +99,16 @@ def read_cell(value, name, number):
 # so that only outliers are explained, unless the client asks otherwise.
 
 
+Cell = float | bool | str
+
+
 class Reason(BaseModel):
     """A column that speaks against a row, and its part of minus the score."""
 
     column: str
     contribution: float
-    observed: float
-    expected: float
+    observed: Cell
+    expected: Cell | None  # null where no category is common enough to be expected
 
 
 class Answer(BaseModel):
@@ -111,7 +125,9 @@ def judge(detector, X):
     scores = detector.score_samples(X)
     labels = np.where(scores < detector.offset_, -1, 1)
     p_values = [None] * len(X)
-    if detector.calibration_scores_ is not None:  # as `p_values`, in one go
+    if detector.calibration_cv is not None:
+        p_values = detector.p_values(X)
+    elif detector.calibration_scores_ is not None:  # the same, in one go
         n_lower = np.searchsorted(detector.calibration_scores_, scores, side="right")
         p_values = (1 + n_lower) / (1 + len(detector.calibration_scores_))
     return list(zip(scores, p_values, labels, strict=True))
@@ -120,11 +136,12 @@ def judge(detector, X):
 def find_reasons(detector, columns, X):
     """Return for each row the columns that speak most against it, in order."""
     contributions, expected = detector.explain(X, return_expected=True)
+    names = list(columns)
     orders = np.argsort(-contributions, axis=1, kind="stable")[:, :MAX_REASONS]
     return [
         [
             Reason(
-                column=columns[j],
+                column=names[j],
                 contribution=contributions[i, j],
                 observed=X[i, j],
                 expected=expected[i, j],
@@ -191,18 +208,17 @@ class Together:
 
 
 def load(path):
-    """Return a detector and the names of its columns; if it has none, x0, x1, ..."""
+    """Return a detector, and its columns: by name, the categories it knows, or None.
+
+    If the detector has no names, they are x0, x1, ...
+    """
     detector = skae.load(path)
-    if detector.categories_ is not None:
-        raise ValueError(
-            f"{path} has columns of categories, which this service cannot read from "
-            "JSON. Extend `read_row`, or encode them before `fit`."
-        )
-    columns = [f"x{i}" for i in range(detector.n_features_in_)]
+    names = [f"x{i}" for i in range(detector.n_features_in_)]
     if hasattr(detector, "feature_names_in_"):
-        columns = detector.feature_names_in_.tolist()
+        names = detector.feature_names_in_.tolist()
         del detector.feature_names_in_  # `read_row` checks them; an array has none
-    return detector, columns
+    known = detector.categories_ or [None] * len(names)
+    return detector, dict(zip(names, known, strict=True))
 
 
 def create_app(path=None):
@@ -210,13 +226,14 @@ def create_app(path=None):
     detector, columns = load(path or os.environ["SKAE_FILE"])
     judge_together = Together(partial(judge, detector))
     explain_together = Together(partial(find_reasons, detector, columns))
+    row = {name: (known or [0])[0] for name, known in columns.items()}
     try:  # the first call takes longer
         for together in judge_together, explain_together:
-            together.function(np.zeros((1, len(columns))))
+            together.function(read_rows([row], columns))
     except ValueError as error:
         raise ValueError(
-            "The service scores columns of numbers; the detector was fitted on "
-            "categories or dates."
+            "The service scores columns of numbers and categories; the detector was "
+            "fitted on dates."
         ) from error
 
     @contextlib.asynccontextmanager
