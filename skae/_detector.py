@@ -1134,15 +1134,13 @@ default=None
         return self, take_rows(X, find_observed(X, stacklevel=4))
 
     @overload
-    def explain(self, X: Input) -> NDArray[np.float64]: ...
+    def explain(
+        self, X: Input, *, return_expected: Literal[False] = False
+    ) -> NDArray[np.float64]: ...
     @overload
     def explain(
         self, X: Input, *, return_expected: Literal[True]
     ) -> tuple[NDArray[np.float64], NDArray]: ...
-    @overload
-    def explain(
-        self, X: Input, *, return_expected: bool
-    ) -> NDArray[np.float64] | tuple[NDArray[np.float64], NDArray]: ...
     def explain(
         self, X: Input, *, return_expected: bool = False
     ) -> NDArray[np.float64] | tuple[NDArray[np.float64], NDArray]:
@@ -1249,12 +1247,8 @@ default=None
         scores, fresh_scores = self._model.score(X), self.calibration_scores_
         n_calibration_rows = 0 if fresh_scores is None else len(fresh_scores)
         if X_fresh is not None:
-            try:
-                fresh = self._validate_observed(X_fresh)[1]
-            except (TypeError, ValueError) as error:
-                error.add_note("These are the rows given as X_fresh, after X.")
-                raise
-            fresh_scores = self._model.score(fresh)
+            with checks.errors_noted("These are the rows given as X_fresh, after X."):
+                fresh_scores = self._model.score(self._validate_observed(X_fresh)[1])
         elif fresh_scores is not None:  # rows of X held back by a fraction, to the bit
             scores = scores[~np.isin(scores, fresh_scores)]
         return diagnosis.Diagnosis(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,16 @@ def check_names(X: Any, seen_by: Any, categories: Any) -> None:
     names = None if seen is None or isinstance(X, np.ndarray) else _get_feature_names(X)
     if seen is not None and names is not None and list(names) != list(seen):
         _check_feature_names(seen_by, X, reset=False)
+
+
+@contextmanager
+def errors_noted(note: str) -> Iterator[None]:
+    """Of what is wrong with a table the note says which one it is."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        error.add_note(note)
+        raise
 
 
 def check_width(X: Table, categories: Sequence[Any] | None) -> None:
