@@ -596,7 +596,8 @@ default=None
             of a row are missing (it is left out) or of a column (nothing is learnt
             about it), if one value that looks like the sign of a missing one makes up
             the variance of a column, if all dates of a column lie within a tenth of a
-            millisecond, or if so many rows share a score that clearly more or fewer
+            millisecond, if "from_dtype" takes text that looks like dates for
+            categories, or if so many rows share a score that clearly more or fewer
             than the share in `contamination` are flagged.
 
         See Also
