@@ -67,7 +67,7 @@ def test_a_contradiction_is_an_outlier_and_its_column_is_named(detector, contrad
 @pytest.mark.parametrize("n_networks", [1, 2])
 def test_contributions_add_up_to_the_anomaly(payments, method, n_networks):
     detector = make(score_method=method, n_estimators=n_networks).fit(payments)
-    odd = payments.head(50).assign(shop=["nowhere"] * 49 + ["a"])
+    odd = payments.head(50).assign(shop="nowhere")
     for rows in (payments, odd):
         contributions = detector.explain(rows)
         assert (contributions >= 0).all()
@@ -94,7 +94,7 @@ def test_changed_column_is_named_in_nine_of_ten_rows():
 
 
 def test_new_category_is_evidence_and_no_error(detector, payments):
-    rows = payments.head(9)
+    rows = payments.head(20)
     new = detector.score_samples(rows.assign(shop="nowhere"))
     assert (new < detector.score_samples(rows) - 1.0).all()
     assert (detector.predict(rows.assign(shop="nowhere")) == -1).all()
@@ -308,7 +308,7 @@ def test_another_type_of_the_same_values_draws_a_warning(payments):
         with pytest.warns(UserWarning, match=f"type.*column '{column}': text.*numbers"):
             detector.predict(text.head(1))
     detector.predict(coded.assign(shop=coded["shop"].astype(float)))
-    detector.predict(coded.head(9).assign(shop=-1, means="new", is_far=None))
+    detector.predict(coded.assign(shop=-1, means="new", is_far=None))
 
 
 def test_infinite_category_is_an_error():
@@ -383,7 +383,6 @@ def test_loss_of_who_knows_nothing_is_one_whatever_the_number_of_categories():
     assert detector.loss_curve_[-1] == pytest.approx(1.0, abs=0.15)
 
 
-@pytest.mark.filterwarnings("ignore:X has only new categories")
 def test_a_stream_takes_new_categories_as_new(payments):
     detector = make(batch_size=16).partial_fit(payments[:300])
     detector.partial_fit(payments[300:])
@@ -394,7 +393,6 @@ def test_a_stream_takes_new_categories_as_new(payments):
     assert np.mean(detector.predict(new) == -1) < 0.1
 
 
-@pytest.mark.filterwarnings("ignore:X has only new categories")
 def test_warm_start_keeps_the_units(payments):
     detector = make(warm_start=True).fit(payments[:300])
     before = detector.categories_
@@ -429,7 +427,6 @@ def test_columns_without_any_observed_cell(payments):
     assert (detector.explain(payments)[:, 1] == 0).all()
 
 
-@pytest.mark.filterwarnings("ignore:X has only new categories")
 def test_calibration_rows_do_not_choose_the_units(payments):
     """Or a new row would be stranger than they are."""
     X = payments.assign(customer=[f"{i // 2}" for i in range(N_ROWS)])

@@ -345,7 +345,9 @@ def _check_error(
 
 
 def _average_size(cells: NDArray, shares: NDArray) -> float:
-    """Mean of the absolute values of the cells that count."""
+    """Mean of the absolute values of the cells that count; NaN without any."""
+    if not shares.any():
+        return np.nan
     return float(np.average(np.where(shares, np.abs(cells), 0.0), weights=shares))
 
 

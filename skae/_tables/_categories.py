@@ -22,7 +22,6 @@ Categories: TypeAlias = list[list[Any] | None]  # of each column; None: it has n
 FROM_DTYPE = "from_dtype"
 FORMS = "categorical_features must be an array-like of bool, int or str"
 MAX_SHOWN = 10  # names in a message
-MIN_NEW = 10  # observed values of which none is known, by chance no more
 
 
 # ------------------------------------------------------------- which columns are chosen
@@ -192,11 +191,8 @@ def read_values(
     return np.array(codes, np.float64), values
 
 
-def warn_if_all_new(cells: list[Any], known: Known | None, name: Any) -> None:
-    """Warn if a column holds none of its categories, or text instead of numbers.
-
-    Of identifiers most are new, and hardly any of them twice.
-    """
+def warn_if_written_otherwise(cells: list[Any], known: Known | None, name: Any) -> None:
+    """Warn if a column holds its categories in another type, case or with blanks."""
     if known is None or not known.values:
         return
     if any(cell in known.places for cell in cells):
@@ -213,15 +209,13 @@ def warn_if_all_new(cells: list[Any], known: Known | None, name: Any) -> None:
             "taken for new categories. Convert the column to what it was."
         )
         return
-    distinct = dict.fromkeys(new)
-    if len(new) >= MIN_NEW and len(distinct) <= max(len(known.values), len(new) // 2):
-        alike = {_fold(value): value for value in known.values}
-        example = next((v for v in distinct if _fold(v) in alike), new[0])
+    alike = {_fold(value): value for value in known.values}
+    example = next((value for value in new if _fold(value) in alike), None)
+    if example is not None:
         warn(
-            f"X has only new categories in column {name!r}: none of its {len(new)} "
-            f"observed values is one that fit has learnt. There is {example!r}, where "
-            f"fit saw {alike.get(_fold(example), known.values[0])!r}. Check their "
-            "spelling, case, blanks and type."
+            f"X has only new categories in column {name!r}, among them {example!r}, "
+            f"where fit saw {alike[_fold(example)]!r}. Check their spelling, case and "
+            "blanks."
         )
 
 

@@ -21,7 +21,7 @@ from skae._tables._categories import (
     Choice,
     is_value,
     read_values,
-    warn_if_all_new,
+    warn_if_written_otherwise,
 )
 from skae._tables._hints import (
     check_shape,
@@ -151,7 +151,7 @@ def _read_table(table: _Table, choice: Choice) -> Columns:
     for j, is_number in enumerate(table.are_numbers):
         if j in known:
             cells = _list_cells(table.get_cells(j), names[j])
-            warn_if_all_new(cells, known[j], names[j])
+            warn_if_written_otherwise(cells, known[j], names[j])
             if choice.is_fit and choice.is_from_dtype:
                 warn_of_dates(filter(is_value, cells), names[j])
             columns[j], categories[j] = read_values(cells, known[j])

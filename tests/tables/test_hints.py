@@ -299,26 +299,17 @@ def test_few_numbers_among_text_or_gaps_are_not_most(of_numbers, numbers):
 # --------------------------------------------------------------- new categories
 
 
-@pytest.mark.parametrize(
-    "column, cells, new, known",
-    [
-        ("means", ["Card", "CASH "] * 20, "'Card'", "'card'"),
-        ("means", [None, "cheque"] * 20, "'cheque'", "'card'"),
-        ("means", ["cheque"] * 39 + [" wire"], "' wire'", "'wire'"),
-        ("shop", [7, 8] * 20, "7", "0"),
-    ],
-)
 @pytest.mark.parametrize("method", ["predict", "score_samples", "explain", "diagnose"])
-def test_new_categories_alone_draw_one_warning(
-    column, cells, new, known, method, of_payments, payments
+@pytest.mark.parametrize("new, known", [("Card", "card"), (" wire", "wire")])
+def test_categories_written_in_another_way_draw_one_warning(
+    new, known, method, of_payments, payments
 ):
-    rows = payments.assign(**{column: cells})
+    rows = payments.assign(means=[None] + ["cheque", new] * 19 + [new])
     with pytest.warns(UserWarning, match="only new categories") as caught:
         getattr(of_payments, method)(rows)
     (warning,) = caught
     message = str(warning.message)
-    assert f"column {column!r}" in message
-    assert f"There is {new}, where fit saw {known}. Check" in message
+    assert f"column 'means', among them {new!r}, where fit saw {known!r}" in message
     assert warning.filename == __file__
 
 
@@ -330,16 +321,15 @@ def test_another_type_draws_no_second_warning(of_payments, payments):
     assert warning.filename == __file__
 
 
-def test_new_categories_that_chance_may_bring_draw_no_warning(of_payments, payments):
-    of_payments.predict(payments.head(9).assign(means="cheque"))  # too few
-    of_payments.predict(payments.assign(means=["card"] + ["cheque"] * 39))
-    of_payments.predict(payments.assign(means=["cheque"] * 9 + [None] * 31))
+def test_other_new_categories_draw_no_warning(of_payments, payments):
+    of_payments.predict(payments.assign(means="cheque"))
+    of_payments.predict(payments.assign(means=["card"] + ["Card"] * 39))
+    of_payments.predict(payments.assign(means=None))
     of_payments.predict(payments.assign(user="somebody"))  # none has a unit
-    of_payments.predict(payments.assign(client=[f"new {i}" for i in range(N_ROWS)]))
 
 
 def test_warning_of_new_categories_can_be_an_error(of_payments, payments):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(UserWarning, match="only new categories"):
-            of_payments.predict(payments.assign(means="cheque"))
+            of_payments.predict(payments.assign(means="CARD"))
