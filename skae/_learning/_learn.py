@@ -328,11 +328,12 @@ def _check_error(
 ) -> None:
     """Warn, or raise, if the networks know less, or far less, than nothing of rows."""
     is_observed = ~scaling.layout.find_missing(inputs)
-    shares = is_observed * (1.0 if weights is None else weights[:, np.newaxis])
+    weights = np.ones(len(inputs)) if weights is None else weights
     misses = [compute_misses(inputs, output, scaling) for output in outputs]
-    error = np.mean([_average_size(missed, shares) for missed in misses])
+    error = np.mean([_average_size(cells, is_observed, weights) for cells in misses])
     p = scaling.layout.n_numbers
-    size = _average_size(inputs[:, :p], shares[:, :p]) if shares[:, :p].any() else 1.0
+    numbers, is_number = inputs[:, :p], is_observed[:, :p]
+    size = _average_size(numbers, is_number, weights) if is_number.any() else 1.0
     message = (
         "Training diverged: the network's mean absolute error on the rows is "
         f"{error:.3g}, where their mean absolute value is {size:.3g} (both scaled). "
@@ -344,11 +345,13 @@ def _check_error(
         warnings.warn(message, ConvergenceWarning, stacklevel)
 
 
-def _average_size(cells: NDArray, shares: NDArray) -> float:
-    """Mean of the absolute values of the cells that count; NaN without any."""
-    if not shares.any():
-        return np.nan
-    return float(np.average(np.where(shares, np.abs(cells), 0.0), weights=shares))
+def _average_size(
+    cells: NDArray, is_observed: NDArray[np.bool_], weights: NDArray[np.float64]
+) -> float:
+    """Mean of the absolute values of observed cells, by weight; NaN without any."""
+    sizes = np.where(is_observed, np.abs(cells), 0.0).sum(axis=1)
+    total = float(is_observed.sum(axis=1) @ weights)
+    return float(sizes @ weights) / total if total else np.nan
 
 
 def _average(curves: list[list[float]]) -> list[float]:
