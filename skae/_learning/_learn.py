@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -192,9 +191,10 @@ def learn_part(
     """Make one pass over the rows of a part, at a constant rate; the stream after it.
 
     The networks go on from those of the `past` Model and the optimizers from their
-    states in the stream. Scaling and statistics come from the stream's sample, or stay
-    those of the past while it has too few rows. Of the Models of several folds, the
-    first goes on.
+    states in the stream. Scaling and statistics come from the stream's sample. While it
+    has too few rows, the Model stays that of the past, for the threshold does, and the
+    optimizers alone learn how large the gradients are. Of the Models of several folds,
+    the first goes on.
     """
     past = None if past is None else past.members[0]
     sample = None
@@ -220,7 +220,7 @@ def learn_part(
     trainings = train(recipe, rows, start, seeds, surroundings, states)
     weights = [training.weights for training in trainings]
     model = (
-        replace(known, weights=weights)
+        known
         if isinstance(known, Model)
         else _make_model(
             architecture, weights, known, score_method, seeds.sample, stacklevel=5

@@ -238,6 +238,19 @@ def test_few_rows_after_a_fit_leave_scaling_and_threshold(make_detector, stream)
     assert flagged.sum() == round(0.05 * 101)
 
 
+@pytest.mark.parametrize("method", ["neighbors", "reconstruction"])
+def test_few_rows_after_a_fit_leave_its_alarms(method, make_detector, stream):
+    """One row moved the weights by whole steps, and most rows were flagged."""
+    rows = np.concatenate(stream[:20])
+    detector = make_detector(score_method=method, learning_rate=0.1).fit(rows)
+    scores = detector.score_samples(rows)
+    n_epochs = detector.n_iter_
+    for part in np.array_split(stream[20], 20)[:9]:
+        detector.partial_fit(part)
+    np.testing.assert_array_equal(detector.score_samples(rows), scores)
+    assert (detector.n_iter_, len(detector.loss_curve_)) == (n_epochs + 9,) * 2
+
+
 INVALID = [
     {"scaling": "other"},
     {"score_method": "other"},
