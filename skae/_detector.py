@@ -192,7 +192,9 @@ default=None
         ``score_method="reconstruction"``, is a normal one, with the median and the 2 %
         quantile of the training rows, which outliers hardly move [2]_; and at least
         about 1 % of the training rows.
-        See `calibration_fraction` for what changes with it, or with `calibration_cv`.
+        Of fresh rows more are flagged: of few rows for their columns, and of
+        categories, far more. See `calibration_fraction` and `calibration_cv` for a
+        threshold that comes from rows which the network has not seen.
 
     calibration_fraction : float, default=0.0
         Fraction of the rows given to `fit` that is held back from the scaling and the

@@ -265,8 +265,9 @@ def check_calibration(n_scores: int) -> Finding:
             name,
             None,
             "none",
-            "The rate of false alarms on new rows is not known. If it matters, call "
-            "calibrate with normal rows that fit has not seen, or set "
+            "The rate of false alarms on new rows is not known. Of few rows for their "
+            "columns, and of categories, it is far above contamination. If it matters, "
+            "call calibrate with normal rows that fit has not seen, or set "
             "calibration_fraction or calibration_cv.",
         )
     return Finding(
