@@ -655,9 +655,9 @@ default=None
         kept, but for a random sample of all that were passed so far, of at most 10,000
         rows: after each call, scaling, score and threshold come from that sample and
         the network as it is then. A detector that was fitted by `fit` goes on from its
-        weights, once 100 rows have come since: until then no threshold could be drawn,
-        and network, scaling, references and threshold stay those of `fit`; then all but
-        the network come from the new rows alone.
+        weights; until 100 rows have come since, scaling, references and threshold stay
+        those of `fit`, and the network goes a hundredth of its way only, since the
+        threshold cannot follow; then they come from the new rows alone.
 
         Rows that are the same in one call are one row of more weight, as in `fit`, and
         make no more updates.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +33,10 @@ from skae._tables._reading import WeightedTable, take_rows
 from skae._tables._sample import Stream, take_sample
 from skae._tables._scaling import ScaledRows, Scaling, find_limit, scale_rows
 from skae._tables._weighting import none_if_equal
+
+# Of the way of a network, while the threshold cannot follow it: the first step of an
+# optimizer moves each weight by the whole learning rate, be it for a single row.
+SMALL_PART = np.float32(0.01)
 
 # Errors in units of what knowing nothing would cost: a training that went astray, and
 # one that is of no use.
@@ -192,9 +197,9 @@ def learn_part(
 
     The networks go on from those of the `past` Model and the optimizers from their
     states in the stream. Scaling and statistics come from the stream's sample. While it
-    has too few rows, the Model stays that of the past, for the threshold does, and the
-    optimizers alone learn how large the gradients are. Of the Models of several folds,
-    the first goes on.
+    has too few rows, they stay those of the past, as the threshold does, and the
+    networks go a small part of the way. Of the Models of several folds, the first goes
+    on.
     """
     past = None if past is None else past.members[0]
     sample = None
@@ -219,18 +224,26 @@ def learn_part(
     ).settle(rows.shape[0], table.n_samples)
     trainings = train(recipe, rows, start, seeds, surroundings, states)
     weights = [training.weights for training in trainings]
-    model = (
-        known
-        if isinstance(known, Model)
-        else _make_model(
+    if isinstance(known, Model):
+        pairs = zip(known.weights, weights, strict=True)
+        model = replace(known, weights=[_go_towards(*pair) for pair in pairs])
+    else:
+        model = _make_model(
             architecture, weights, known, score_method, seeds.sample, stacklevel=5
         )
-    )
     stream = stream._replace(
         optimizer=optimizer,
         optimizer_states=np.array([t.optimizer_state for t in trainings], float),
     )
     return Learnt(model, _average([t.loss_curve for t in trainings]), None), stream
+
+
+def _go_towards(
+    weights: list[NDArray[np.float32]], others: list[NDArray[np.float32]]
+) -> list[NDArray[np.float32]]:
+    """Weights, and a small part of the way from them to others."""
+    pairs = zip(weights, others, strict=True)
+    return [weight + SMALL_PART * (other - weight) for weight, other in pairs]
 
 
 def _scale(table: WeightedTable, recipe: Recipe) -> ScaledRows:
